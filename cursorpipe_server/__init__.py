@@ -1,0 +1,1 @@
+"""The HTTP side of cursorpipe: OpenAI's chat completions in front of the core."""
