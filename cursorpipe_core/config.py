@@ -1,0 +1,254 @@
+"""The core's settings, each with the variable that sets it, its bounds and its meaning."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from cursorpipe_core.errors import AgentNotFoundError
+
+#: Names the CLI was installed under before `agent`; looked for when the default name is not found
+#: (CLI contract §2).
+OLDER_AGENT_NAMES = ("cursor-agent",)
+
+
+class Strategy(StrEnum):
+    """Which backend serves a request; ``auto`` decides by whether a model is pinned."""
+
+    AUTO = "auto"
+    ACP = "acp"
+    SUBPROCESS = "subprocess"
+
+
+class Mode(StrEnum):
+    """What the agent may do by itself: ``ask`` reads, ``plan`` reads and designs (CLI contract §4.6)."""
+
+    ASK = "ask"
+    PLAN = "plan"
+
+
+class Permissions(StrEnum):
+    """The answer to the agent's permission requests."""
+
+    REFUSE = "refuse"
+    ALLOW = "allow"
+
+
+class ConfigIsolation(StrEnum):
+    """Whether the agent gets a private ``CURSOR_CONFIG_DIR``; ``auto``: when its credentials come by key."""
+
+    AUTO = "auto"
+    TRUE = "true"
+    FALSE = "false"
+
+
+@dataclass(frozen=True, slots=True)
+class SettingSpec:
+    """How one setting is given from outside.
+
+    ``names`` are the variables that set it, the first that is set wins; the first is the canonical one.
+    ``least`` and ``most`` bound numbers. ``secret`` values are never shown.
+    """
+
+    names: tuple[str, ...]
+    doc: str
+    least: float | None = None
+    most: float | None = None
+    secret: bool = False
+
+
+def setting(
+    *names: str,
+    default: object,
+    doc: str,
+    least: float | None = None,
+    most: float | None = None,
+    secret: bool = False,
+) -> Any:  # Any: the value stands in a dataclass as the default of a field of any type
+    """Declare a dataclass field that an environment variable sets."""
+    spec = SettingSpec(names, doc, least, most, secret)
+    return field(default=default, repr=not secret, metadata={"spec": spec})
+
+
+def specs(cls: type) -> Mapping[str, tuple[SettingSpec, type, object]]:
+    """Return the settings of a settings class: field name -> how it is given, its type, its default."""
+    found: dict[str, tuple[SettingSpec, type, object]] = {}
+    for item in fields(cls):
+        spec = item.metadata.get("spec")
+        if spec is not None:
+            default = None if item.default is MISSING else item.default
+            found[item.name] = (spec, type(default), default)
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSettings:
+    """How one agent process is found, started and treated."""
+
+    agent_bin: str = setting("CURSORPIPE_AGENT_BIN", default="agent", doc="Name or path of the Cursor CLI.")
+    agent_node: str = setting(
+        "CURSORPIPE_AGENT_NODE",
+        "CURSOR_AGENT_NODE",
+        default="",
+        doc="Path of the Node that runs `AGENT_SCRIPT`, where the CLI has no launcher of its own.",
+    )
+    agent_script: str = setting(
+        "CURSORPIPE_AGENT_SCRIPT",
+        "CURSOR_AGENT_SCRIPT",
+        default="",
+        doc="Path of the CLI's `index.js`; with `AGENT_NODE` it replaces `AGENT_BIN`.",
+    )
+    api_key: str = setting(
+        "CURSORPIPE_API_KEY",
+        "CURSOR_API_KEY",
+        default="",
+        secret=True,
+        doc="Cursor API key; reaches the CLI by its environment only.",
+    )
+    auth_token: str = setting(
+        "CURSORPIPE_AUTH_TOKEN",
+        "CURSOR_AUTH_TOKEN",
+        default="",
+        secret=True,
+        doc="Cursor bearer token, the alternative to an API key.",
+    )
+    mode: Mode = setting(
+        "CURSORPIPE_DEFAULT_MODE",
+        default=Mode.ASK,
+        doc="What the agent may do: `ask` or `plan` (the CLI refuses `agent`).",
+    )
+    permissions: Permissions = setting(
+        "CURSORPIPE_PERMISSIONS",
+        default=Permissions.REFUSE,
+        doc="Answer to the agent's permission requests: `refuse` or `allow`.",
+    )
+    workspace: str = setting(
+        "CURSORPIPE_WORKSPACE",
+        default="",
+        doc="Directory the agent works in; empty: an empty private one for each process.",
+    )
+    isolate_config: ConfigIsolation = setting(
+        "CURSORPIPE_ISOLATE_CONFIG",
+        default=ConfigIsolation.AUTO,
+        doc="Private configuration directory for each agent process: `true`, `false`, or `auto` "
+        "(when the credentials come by key or token).",
+    )
+    agent_env: tuple[str, ...] = setting(
+        "CURSORPIPE_AGENT_ENV",
+        default=(),
+        doc="Names of further environment variables the agent may see, separated by commas.",
+    )
+    startup_timeout_s: float = setting(
+        "CURSORPIPE_ACP_STARTUP_TIMEOUT_S",
+        default=30.0,
+        least=0.1,
+        doc="Seconds an ACP child may take from its start to its first session.",
+    )
+    request_timeout_s: float = setting(
+        "CURSORPIPE_REQUEST_TIMEOUT_S",
+        default=300.0,
+        least=0.1,
+        doc="Seconds a request may take in all.",
+    )
+    models_ttl_s: float = setting(
+        "CURSORPIPE_MODELS_TTL_S",
+        default=600.0,
+        least=0,
+        doc="Seconds the list of models is kept before the CLI is asked again.",
+    )
+    #: Set by the command line, never by a variable: the program and first arguments that replace
+    #: ``agent_bin``, with the variables it needs, for ``--demo``.
+    stand_in: tuple[str, ...] = ()
+    stand_in_env: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def command_name(self) -> str:
+        """The configured program, as the operator knows it."""
+        if self.stand_in:
+            return "the bundled demo agent"
+        return self.agent_script or self.agent_bin
+
+    @property
+    def private_config(self) -> bool:
+        """Whether each agent process gets its own configuration directory (CLI contract §2, §8.2).
+
+        A stored login stays with the user's own directory, because it may hold the credential.
+        """
+        if self.isolate_config is ConfigIsolation.AUTO:
+            return bool(self.api_key or self.auth_token)
+        return self.isolate_config is ConfigIsolation.TRUE
+
+    def command(self) -> tuple[str, ...]:
+        """Return the program and its first arguments.
+
+        Raises AgentNotFoundError if there is no such program now; asked at every start, so that a CLI
+        installed later is found without a restart of the server.
+        """
+        if self.stand_in:
+            return self.stand_in
+        if self.agent_node and self.agent_script:
+            return (_executable(self.agent_node), self.agent_script)
+        names = [self.agent_bin]
+        if self.agent_bin == "agent":
+            names.extend(OLDER_AGENT_NAMES)
+        for name in names:
+            found = shutil.which(name)
+            if found is not None:
+                return (str(Path(found).absolute()),)
+        raise AgentNotFoundError(self.agent_bin)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupervisorSettings:
+    """How many agent processes there are and what happens when they end."""
+
+    strategy: Strategy = setting(
+        "CURSORPIPE_STRATEGY",
+        default=Strategy.AUTO,
+        doc="`auto`: warm ACP children, and a subprocess for a pinned model; or `acp`, or `subprocess`.",
+    )
+    workers: int = setting(
+        "CURSORPIPE_WORKERS", default=2, least=1, most=64, doc="ACP children that are kept alive."
+    )
+    pool_size: int = setting(
+        "CURSORPIPE_POOL_SIZE",
+        default=5,
+        least=1,
+        most=1000,
+        doc="ACP sessions kept ready over all workers (at least one each).",
+    )
+    max_restarts: int = setting(
+        "CURSORPIPE_ACP_MAX_RESTARTS",
+        default=3,
+        least=0,
+        doc="Crashes of a worker within the window that are tolerated before it is given a long pause.",
+    )
+    restart_window_s: float = setting(
+        "CURSORPIPE_ACP_RESTART_WINDOW_S",
+        default=60.0,
+        least=1,
+        doc="Seconds over which `ACP_MAX_RESTARTS` counts.",
+    )
+
+
+def demo_agent_settings() -> dict[str, Any]:
+    """Return the fields of AgentSettings that make the bundled stand-in the agent."""
+    # The stand-in is started in another directory than the server: the package must be found there,
+    # installed or not.
+    package_root = str(Path(__file__).resolve().parent.parent)
+    return {
+        "stand_in": (sys.executable, "-m", "cursorpipe_core.demo_agent"),
+        "stand_in_env": {"PYTHONPATH": package_root},
+    }
+
+
+def _executable(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        raise AgentNotFoundError(name)
+    return found

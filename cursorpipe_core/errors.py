@@ -1,0 +1,129 @@
+"""Errors raised by the core.
+
+CursorpipeError
+    SettingsError               the operator must change a setting
+    InvalidRequestError         the caller asked for something that cannot be  .param
+        UnknownModelError       Cursor does not know the model                 .model  .nearest
+    AgentError                  the agent side failed                          .begun  .retry_after
+        AuthenticationError     Cursor refuses the credentials
+        RateLimitError          a limit of Cursor's was reached
+            QueueFullError      our own waiting line is full
+        AgentCrashError         the agent's process ended or broke its protocol
+        SessionError            the agent answered a request with an error
+        NetworkError            the agent cannot reach Cursor
+        AgentNotFoundError      there is no agent to start                     .command
+        AgentUnavailableError   no worker became ready in time
+        AgentTimeoutError       the agent did not answer in time               .phase  .seconds
+        BacklogError            the reader of an answer fell too far behind
+
+The names are those of the house's error table; what each means over HTTP is the server's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+#: What an operator is told wherever the CLI turns out not to be signed in.
+SIGN_IN_HINT = (
+    "Set CURSOR_API_KEY for the server, or run `agent login` as the user the server runs as; then restart."
+)
+
+
+class CursorpipeError(Exception):
+    """Root of everything the core raises on purpose."""
+
+
+class SettingsError(CursorpipeError):
+    """A setting is wrong; the message names every variable that is."""
+
+
+class InvalidRequestError(CursorpipeError):
+    """The request asks for something that cannot be done.
+
+    ``param`` names the offending member of the request, where one can be named.
+    """
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class UnknownModelError(InvalidRequestError):
+    """Cursor refuses the model; ``nearest`` are the known names most like it, best first."""
+
+    def __init__(self, model: str, *, nearest: Sequence[str] = (), reason: str | None = None) -> None:
+        message = reason or f"The model '{model}' does not exist or you do not have access to it."
+        if nearest:
+            message += f" Did you mean {', '.join(nearest)}?"
+        super().__init__(message, param="model")
+        self.model = model
+        self.nearest = tuple(nearest)
+
+
+class AgentError(CursorpipeError):
+    """Root of what goes wrong on the agent's side.
+
+    ``begun`` is true once the agent has shown any sign of work on the turn: from then on a repeat may
+    do things twice. ``retry_after`` is the number of seconds after which another try makes sense, where
+    that is known. The router sets ``begun``; everybody else leaves it alone.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.begun = False
+        self.retry_after = retry_after
+
+
+class AuthenticationError(AgentError):
+    """Cursor refuses the credentials, or there are none; the message tells the operator what to do."""
+
+    def __init__(self, reason: str = "The Cursor CLI is not signed in.") -> None:
+        super().__init__(f"{reason} {SIGN_IN_HINT}")
+
+
+class RateLimitError(AgentError):
+    """A limit of the Cursor account or its providers was reached."""
+
+
+class QueueFullError(RateLimitError):
+    """Too many requests are waiting already."""
+
+
+class AgentCrashError(AgentError):
+    """The agent's process ended, or broke its protocol, while it was needed."""
+
+
+class SessionError(AgentError):
+    """The agent answered a request, or ended a turn, with an error of its own."""
+
+
+class NetworkError(AgentError):
+    """The agent lost, or never had, its connection to Cursor."""
+
+
+class AgentNotFoundError(AgentError):
+    """There is no program to start under the configured name."""
+
+    def __init__(self, command: str) -> None:
+        super().__init__(
+            f"The Cursor CLI '{command}' was not found. Install it from https://cursor.com/cli, or name it "
+            "with CURSORPIPE_AGENT_BIN, or start the server with --demo to try it without."
+        )
+        self.command = command
+
+
+class AgentUnavailableError(AgentError):
+    """No worker became ready within the wait."""
+
+
+class AgentTimeoutError(AgentError):
+    """The agent did not finish ``phase`` within ``seconds``."""
+
+    def __init__(self, phase: str, seconds: float) -> None:
+        super().__init__(f"Agent {phase} timed out after {seconds:.1f}s.")
+        self.phase = phase
+        self.seconds = seconds
+
+
+class BacklogError(AgentError):
+    """The reader of an answer fell so far behind that its turn was ended to bound memory."""

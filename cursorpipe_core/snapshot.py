@@ -1,0 +1,45 @@
+"""What the agent side looks like at one moment, for readiness checks and people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from cursorpipe_core.config import Strategy
+
+
+class SlotState(StrEnum):
+    """Where a worker's slot is in its life."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    BACKOFF = "backoff"
+    TRIPPED = "tripped"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSnapshot:
+    """One slot: its state and why it is in it (``reason``: a sentence, where there is something to say)."""
+
+    slot: int
+    state: SlotState
+    reason: str | None
+    pid: int | None
+    restarts: int
+    in_flight: int
+    sessions_ready: int
+    notes: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The whole agent side. ``ready``: a request made now would be served; ``reason`` says why not."""
+
+    ready: bool
+    reason: str | None
+    strategy: Strategy
+    workers: Sequence[WorkerSnapshot]
+    subprocesses: int
