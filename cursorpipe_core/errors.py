@@ -21,7 +21,8 @@ The names are those of the house's error table; what each means over HTTP is the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable
 
 #: What an operator is told wherever the CLI turns out not to be signed in.
 SIGN_IN_HINT = (
@@ -49,15 +50,15 @@ class InvalidRequestError(CursorpipeError):
 
 
 class UnknownModelError(InvalidRequestError):
-    """Cursor refuses the model; ``nearest`` are the known names most like it, best first."""
+    """Cursor refuses the model; ``nearest`` are the ``known`` names most like it, best first."""
 
-    def __init__(self, model: str, *, nearest: Sequence[str] = (), reason: str | None = None) -> None:
-        message = reason or f"The model '{model}' does not exist or you do not have access to it."
-        if nearest:
-            message += f" Did you mean {', '.join(nearest)}?"
-        super().__init__(message, param="model")
+    def __init__(self, model: str, *, known: Iterable[str] = (), reason: str | None = None) -> None:
         self.model = model
-        self.nearest = tuple(nearest)
+        self.nearest = tuple(difflib.get_close_matches(model, list(known), n=3, cutoff=0.5))
+        message = reason or f"The model '{model}' does not exist or you do not have access to it."
+        if self.nearest:
+            message += f" Did you mean {', '.join(self.nearest)}?"
+        super().__init__(message, param="model")
 
 
 class AgentError(CursorpipeError):

@@ -1,0 +1,332 @@
+"""A child process with its own process group, a drained stderr and a bounded stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from cursorpipe_core.errors import AgentCrashError, AgentNotFoundError, AgentTimeoutError
+
+logger = logging.getLogger(__name__)
+
+#: Bytes asked of a pipe at once; a Linux pipe holds 64 KiB unless enlarged.
+READ_SIZE = 256 * 1024
+#: The last bytes of stderr that are kept for the judge and the crash report.
+STDERR_TAIL_BYTES = 16 * 1024
+#: How often a child is looked at where the system has no pidfd to wait on.
+EXIT_POLL_INTERVAL_S = 0.05
+#: How long a short command may take to leave after SIGTERM.
+COMMAND_GRACE_S = 1.0
+#: SIGKILL cannot be refused, but a child stuck in the kernel outlives it, and nobody can end that one.
+KILL_WAIT_S = 5.0
+#: Reads at most made of a dead child's pipe: what it wrote is there; a grandchild may write for ever.
+FINAL_READS = 64
+
+#: ANSI sequences and zero-width characters, which the CLI mixes into its texts (CLI contract §3, §5.4).
+_TERMINAL_NOISE = re.compile("\x1b\\[[0-9;?]*[ -/]*[@-~]|[\u200b-\u200d\u2060\ufeff]")
+
+
+def plain_text(raw: bytes) -> str:
+    """Decode what a program printed, without ANSI sequences and zero-width characters."""
+    return _TERMINAL_NOISE.sub("", raw.decode("utf-8", "replace")).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def describe_exit(returncode: int) -> str:
+    """Put an exit status into words: ``exit status 1``, ``killed by SIGKILL (out of memory?)``."""
+    if returncode >= 0:
+        return f"exit status {returncode}"
+    try:
+        name = signal.Signals(-returncode).name
+    except ValueError:
+        name = f"signal {-returncode}"
+    hint = " (out of memory?)" if returncode == -signal.SIGKILL else ""
+    return f"killed by {name}{hint}"
+
+
+class ChildProcess:
+    """One running program: bytes of stdout go to ``on_stdout``, ``write`` feeds stdin without waiting.
+
+    The child leads its own process group and is reached through true pipes: an event loop's own spawn
+    is slower, and uvloop's gives the child a socket pair, which costs the child. Must be made inside a
+    running event loop. ``on_stdout`` is called from the loop, in order; with ``b""`` once, at the end of
+    the output: when the pipe is at its end or the child is dead, whichever is first, because a
+    grandchild that inherited the pipe keeps it open.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: str,
+        on_stdout: Callable[[bytes], None],
+    ) -> None:
+        """Start the program; raises AgentNotFoundError or AgentCrashError if the system cannot."""
+        self._loop = asyncio.get_running_loop()
+        self._on_stdout = on_stdout
+        self._exited: asyncio.Future[int] = self._loop.create_future()
+        self._stderr_tail = bytearray()
+        self._unsent: list[memoryview] = []
+        self._output_ended = False
+        self._process = _spawn(command, env, cwd)
+        stdin, stdout, stderr = self._process.stdin, self._process.stdout, self._process.stderr
+        assert stdin is not None  # noqa: S101 — all three were asked for
+        assert stdout is not None  # noqa: S101
+        assert stderr is not None  # noqa: S101
+        self._stdin, self._stdout, self._stderr = stdin, stdout, stderr
+        for pipe in (stdin, stdout, stderr):
+            os.set_blocking(pipe.fileno(), False)
+        self._loop.add_reader(stdout.fileno(), self._read_stdout)
+        self._loop.add_reader(stderr.fileno(), self._read_stderr)
+        self._pidfd = _pidfd(self._process.pid)
+        if self._pidfd is not None:
+            self._loop.add_reader(self._pidfd, self._reap)
+        else:
+            self._poll()
+
+    @property
+    def pid(self) -> int:
+        """The process id, which is also the id of the child's process group."""
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit status once the child is dead; negative: the signal that ended it."""
+        return self._exited.result() if self._exited.done() else None
+
+    def stderr_tail(self) -> str:
+        """Return the last of what the child wrote to stderr, plain."""
+        return plain_text(bytes(self._stderr_tail)).strip()
+
+    async def wait_exited(self) -> int:
+        """Wait until the child is dead, whoever still holds its pipes; returns the exit status."""
+        return await asyncio.shield(self._exited)
+
+    def write(self, data: bytes) -> None:
+        """Send to stdin: at once what the pipe takes, the rest as the child reads it.
+
+        Never waits and never raises for a dead child: its end is reported by ``on_stdout``.
+        """
+        if self._stdin.closed:
+            return
+        if self._unsent:
+            self._unsent.append(memoryview(data))
+            return
+        rest = self._send(memoryview(data))
+        if rest is not None:
+            self._unsent.append(rest)
+            self._loop.add_writer(self._stdin.fileno(), self._flush)
+
+    def close_stdin(self) -> None:
+        """End the child's input once everything written has been sent."""
+        if not self._unsent:
+            self._close_stdin()
+        else:
+            self._unsent.append(memoryview(b""))
+
+    async def stop(self, *, polite: float, grace: float) -> None:
+        """Close stdin, then SIGTERM, then SIGKILL the whole group.
+
+        ``polite`` seconds are given to the end of input, ``grace`` to SIGTERM. Idempotent; leaves no
+        process of the group behind and every pipe closed. Cancelled, it goes straight to SIGKILL.
+        """
+        self._close_stdin()
+        try:
+            for patience, signum in ((polite, signal.SIGTERM), (grace, signal.SIGKILL)):
+                if await self._exits_within(patience):
+                    break
+                self._signal_group(signum)
+            if not await self._exits_within(KILL_WAIT_S):
+                logger.error("process %d does not die of SIGKILL; it is left to the system", self.pid)
+        except asyncio.CancelledError:
+            self._signal_group(signal.SIGKILL)
+            raise
+        finally:
+            self._end_output()
+            self._end_stderr()
+
+    async def _exits_within(self, seconds: float) -> bool:
+        if seconds > 0 and not self._exited.done():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self.wait_exited()
+        return self._exited.done()
+
+    def _signal_group(self, signum: signal.Signals) -> None:
+        # Not getpgid(): it fails once the leader is reaped, while its descendants live on.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signum)
+
+    def _reap(self) -> None:
+        if self._exited.done():
+            return
+        if self._pidfd is not None:
+            # The leader is dead but not yet reaped, so the group's id cannot have been given to anybody
+            # else: the one moment at which its descendants can be ended without a doubt.
+            self._signal_group(signal.SIGKILL)
+        returncode = self._process.poll()
+        if returncode is None:
+            return
+        if self._pidfd is not None:
+            self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = None
+        else:
+            self._signal_group(signal.SIGKILL)
+        self._read_stderr()
+        self._exited.set_result(returncode)
+        self._drain_stdout()
+
+    def _poll(self) -> None:
+        self._reap()
+        if not self._exited.done():
+            self._loop.call_later(EXIT_POLL_INTERVAL_S, self._poll)
+
+    def _read_stdout(self) -> None:
+        try:
+            data = os.read(self._stdout.fileno(), READ_SIZE)
+        except (BlockingIOError, InterruptedError):
+            return
+        if data:
+            self._on_stdout(data)
+        else:
+            self._end_output()
+
+    def _drain_stdout(self) -> None:
+        for _ in range(FINAL_READS):
+            if self._output_ended:
+                return
+            try:
+                data = os.read(self._stdout.fileno(), READ_SIZE)
+            except (BlockingIOError, InterruptedError):
+                break
+            if not data:
+                break
+            self._on_stdout(data)
+        self._end_output()
+
+    def _end_output(self) -> None:
+        if self._output_ended:
+            return
+        self._output_ended = True
+        self._loop.remove_reader(self._stdout.fileno())
+        self._stdout.close()
+        self._close_stdin()
+        self._on_stdout(b"")
+
+    def _read_stderr(self) -> None:
+        if self._stderr.closed:
+            return
+        try:
+            data = os.read(self._stderr.fileno(), READ_SIZE)
+        except (BlockingIOError, InterruptedError):
+            return
+        if not data:
+            self._end_stderr()
+            return
+        self._stderr_tail += data
+        del self._stderr_tail[:-STDERR_TAIL_BYTES]
+
+    def _end_stderr(self) -> None:
+        if not self._stderr.closed:
+            self._loop.remove_reader(self._stderr.fileno())
+            self._stderr.close()
+
+    def _send(self, data: memoryview) -> memoryview | None:
+        """Write what the pipe takes now; returns the rest, or None when nothing is left."""
+        while data:
+            try:
+                data = data[os.write(self._stdin.fileno(), data) :]
+            except (BlockingIOError, InterruptedError):
+                return data
+            except OSError:
+                # The child closed its end. Its death, or its silence, is noticed elsewhere.
+                return None
+        return None
+
+    def _flush(self) -> None:
+        while self._unsent:
+            head = self._unsent[0]
+            if not head:
+                self._close_stdin()
+                return
+            rest = self._send(head)
+            if rest is not None:
+                self._unsent[0] = rest
+                return
+            del self._unsent[0]
+        self._loop.remove_writer(self._stdin.fileno())
+
+    def _close_stdin(self) -> None:
+        if not self._stdin.closed:
+            self._unsent.clear()
+            self._loop.remove_writer(self._stdin.fileno())
+            self._stdin.close()
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """What a short command printed, plain, and how it ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+async def run_command(
+    command: Sequence[str], *, env: Mapping[str, str], cwd: str, timeout: float, what: str
+) -> CommandResult:
+    """Run a short command to its end, without input.
+
+    Raises AgentNotFoundError or AgentCrashError if it cannot be started, AgentTimeoutError naming
+    ``what`` after ``timeout`` seconds; the command is then ended with its group.
+    """
+    output = bytearray()
+    child = ChildProcess(command, env=env, cwd=cwd, on_stdout=output.extend)
+    try:
+        child.close_stdin()
+        try:
+            async with asyncio.timeout(timeout):
+                await child.wait_exited()
+        except TimeoutError:
+            raise AgentTimeoutError(what, timeout) from None
+    finally:
+        await child.stop(polite=0, grace=COMMAND_GRACE_S)
+    return CommandResult(await child.wait_exited(), plain_text(bytes(output)), child.stderr_tail())
+
+
+def _spawn(command: Sequence[str], env: Mapping[str, str], cwd: str) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(  # noqa: S603 — the command is the operator's
+            list(command),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            env=dict(env),
+            cwd=cwd,
+            start_new_session=True,
+        )
+    except (FileNotFoundError, PermissionError) as exc:
+        # Popen names the working directory, not the program, when that is what is missing.
+        if exc.filename == cwd:
+            raise AgentCrashError(f"The agent's working directory cannot be used: {exc.strerror}.") from exc
+        raise AgentNotFoundError(command[0]) from exc
+    except OSError as exc:
+        raise AgentCrashError(f"The agent could not be started: {exc.strerror}.") from exc
+
+
+def _pidfd(pid: int) -> int | None:
+    if not hasattr(os, "pidfd_open"):
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError:  # an old kernel, or a sandbox that forbids the call
+        return None

@@ -1,0 +1,177 @@
+"""One turn of an agent: what a backend hears on one side, batches of events on the other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+
+from cursorpipe_core.completion import (
+    CompletionEvent,
+    Finish,
+    FinishReason,
+    TextDelta,
+    ThoughtDelta,
+    ToolEvent,
+    Usage,
+    estimate_tokens,
+)
+from cursorpipe_core.errors import AgentTimeoutError, BacklogError, CursorpipeError, SessionError
+from cursorpipe_core.outcome import HoldBack
+
+#: Characters that may wait for a slow reader before its turn is ended. The pipe that feeds them is
+#: shared, so it must never be stopped for one reader.
+MAX_BACKLOG = 32 * 1024 * 1024
+
+
+class EmptyAnswerError(SessionError):
+    """The agent ended its turn properly but said nothing."""
+
+
+class Turn:
+    """The meeting point of a backend, which calls ``text`` … ``finish`` or ``fail``, and one reader.
+
+    The backend's side never waits. The reader is woken once for all that came in one round of the event
+    loop. ``on_abandoned`` is called once if the reader closes the turn, or a bound ends it, while the
+    agent is still at work; the backend then stops the agent, and late events go nowhere.
+    """
+
+    def __init__(self, *, prompt_bytes: int, timeout_s: float, total_s: float) -> None:
+        """Begin to wait: ``timeout_s`` is what is left of the ``total_s`` the request has in all."""
+        self._loop = asyncio.get_running_loop()
+        self._prompt_bytes = prompt_bytes
+        self._answer_bytes = 0
+        self._events: list[CompletionEvent] = []
+        self._backlog = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self._hold_back = HoldBack()
+        self._half_pair = ""
+        self._error: CursorpipeError | None = None
+        self._ended = False
+        self._agent_done = False
+        self._deadline = self._loop.call_later(timeout_s, self._expire, total_s)
+        self.on_abandoned: Callable[[], None] = _nothing
+
+    @property
+    def ended(self) -> bool:
+        """Whether the answer is decided, by the agent or by a bound."""
+        return self._ended
+
+    def text(self, text: str) -> None:
+        """Take the next piece of the answer."""
+        if self._half_pair or "\ud800" <= text[-1:] <= "\udbff":
+            text = self._join_pair(text)
+        shown = self._hold_back.feed(text)
+        if shown:
+            self._show(shown)
+
+    def thought(self, text: str) -> None:
+        """Take the next piece of the reasoning."""
+        self._put(ThoughtDelta(_well_formed(text)), len(text))
+
+    def tool(self, event: ToolEvent) -> None:
+        """Take the news of one of the agent's own tools."""
+        self._put(event, 0)
+
+    def finish(self, reason: FinishReason, usage: Usage | None = None) -> None:
+        """End the turn: whole, or with the error that its text turns out to be.
+
+        ``usage`` is what the agent reported; without it the tokens are estimated from the text.
+        """
+        self._agent_done = True
+        if self._ended:
+            return
+        error = self._hold_back.verdict()
+        if error is not None:
+            self._end(error)
+            return
+        rest = _well_formed(self._hold_back.rest() + self._half_pair)
+        if rest:
+            self._show(rest)
+        if not self._answer_bytes:
+            self._end(EmptyAnswerError("The agent ended its turn without an answer."))
+            return
+        self._put(usage or self._estimate(), 0)
+        self._put(Finish(reason), 0)
+        self._end(None)
+
+    def fail(self, error: CursorpipeError) -> None:
+        """End the turn with an error; what was shown before it still reaches the reader."""
+        self._agent_done = True
+        if not self._ended:
+            self._end(self._hold_back.verdict() or error)
+
+    async def batches(self) -> AsyncGenerator[list[CompletionEvent], None]:
+        """Yield the events, those that are ready together as one list, to the one reader.
+
+        Returns after Finish; raises the error of a turn that failed.
+        """
+        while True:
+            if self._events:
+                batch, self._events, self._backlog = self._events, [], 0
+                yield batch
+            elif self._error is not None:
+                raise self._error
+            elif self._ended:
+                return
+            else:
+                self._waiter = self._loop.create_future()
+                await self._waiter
+
+    def close(self) -> None:
+        """Leave: no more is read. Tells the backend if the agent is still at work. Idempotent."""
+        self._events.clear()
+        if not self._ended:
+            self._end(None)
+        if not self._agent_done:
+            self._agent_done = True
+            self.on_abandoned()
+
+    def _show(self, text: str) -> None:
+        size = len(text)
+        self._answer_bytes += size if text.isascii() else len(text.encode("utf-8", "replace"))
+        self._put(TextDelta(text), size)
+
+    def _put(self, event: CompletionEvent, size: int) -> None:
+        if self._ended:
+            return
+        if self._backlog > MAX_BACKLOG:
+            self._events.clear()
+            self._end(BacklogError("The answer was not read for too long; its turn was ended."))
+            return
+        self._events.append(event)
+        self._backlog += size
+        self._wake()
+
+    def _end(self, error: CursorpipeError | None) -> None:
+        self._ended = True
+        self._error = error
+        self._deadline.cancel()
+        self._wake()
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def _expire(self, total_s: float) -> None:
+        self._end(AgentTimeoutError("request", total_s))
+
+    def _estimate(self) -> Usage:
+        return Usage(estimate_tokens(self._prompt_bytes), estimate_tokens(self._answer_bytes), estimated=True)
+
+    def _join_pair(self, text: str) -> str:
+        # JavaScript cuts texts between UTF-16 units: the halves of one character meet here again.
+        text = self._half_pair + text
+        self._half_pair = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
+        return _well_formed(text.removesuffix(self._half_pair))
+
+
+def _well_formed(text: str) -> str:
+    """Join surrogate pairs and replace what is left of them, so that the text can be encoded."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _nothing() -> None:
+    """Stand in for a backend that has nothing to stop."""
