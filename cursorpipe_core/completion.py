@@ -120,3 +120,18 @@ BYTES_PER_TOKEN = 4
 def estimate_tokens(utf8_bytes: int) -> int:
     """Tokens that a text of so many UTF-8 bytes is likely to be; at least 1, for nothing is free."""
     return max(1, -(-utf8_bytes // BYTES_PER_TOKEN))
+
+
+def utf8_length(text: str) -> int:
+    """Return the bytes that a text is in UTF-8; free for plain ASCII, which most text is."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+
+
+def well_formed(text: str) -> str:
+    """Join surrogate pairs and replace halves of them by U+FFFD, so that the text can be encoded.
+
+    JavaScript cuts and passes on texts by UTF-16 units; neither UTF-8 nor JSON has a place for a half.
+    """
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

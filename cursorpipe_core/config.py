@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Mapping
@@ -15,6 +16,10 @@ from cursorpipe_core.errors import AgentNotFoundError
 #: Names the CLI was installed under before `agent`; looked for when the default name is not found
 #: (CLI contract §2).
 OLDER_AGENT_NAMES = ("cursor-agent",)
+
+
+#: The name under which the CLI lists the choice to let Cursor pick the model (CLI contract §3).
+AUTO_MODEL = "auto"
 
 
 class Strategy(StrEnum):
@@ -180,8 +185,30 @@ class AgentSettings:
         A stored login stays with the user's own directory, because it may hold the credential.
         """
         if self.isolate_config is ConfigIsolation.AUTO:
-            return bool(self.api_key or self.auth_token)
+            return self.has_credentials
         return self.isolate_config is ConfigIsolation.TRUE
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether the agent gets a key or token, and so needs no stored login."""
+        return bool(self.api_key or self.auth_token)
+
+    def model_arguments(self, model: str | None) -> tuple[str, ...]:
+        """Return the arguments that choose the model; None: Cursor picks.
+
+        In a configuration directory that others use too, the last ``--model`` of anybody is the default
+        of everybody (CLI contract §2), so there the choice of no model has to be said.
+        """
+        if model is None and not self.private_config:
+            model = AUTO_MODEL
+        return () if model is None else ("--model", model)
+
+    def redact(self, text: str) -> str:
+        """Return a text of the CLI without the credentials, should it have repeated them."""
+        for secret in (self.api_key, self.auth_token):
+            if secret:
+                text = text.replace(secret, "***")
+        return text
 
     def command(self) -> tuple[str, ...]:
         """Return the program and its first arguments.
@@ -241,9 +268,12 @@ def demo_agent_settings() -> dict[str, Any]:
     # The stand-in is started in another directory than the server: the package must be found there,
     # installed or not.
     package_root = str(Path(__file__).resolve().parent.parent)
+    switches = {name: value for name, value in os.environ.items() if name.startswith("DEMO_AGENT_")}
     return {
         "stand_in": (sys.executable, "-m", "cursorpipe_core.demo_agent"),
-        "stand_in_env": {"PYTHONPATH": package_root},
+        "stand_in_env": {"PYTHONPATH": package_root, **switches},
+        "api_key": "demo",
+        "auth_token": "",
     }
 
 

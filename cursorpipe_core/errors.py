@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Self
 
 #: What an operator is told wherever the CLI turns out not to be signed in.
 SIGN_IN_HINT = (
@@ -64,15 +65,21 @@ class UnknownModelError(InvalidRequestError):
 class AgentError(CursorpipeError):
     """Root of what goes wrong on the agent's side.
 
-    ``begun`` is true once the agent has shown any sign of work on the turn: from then on a repeat may
+    ``begun`` is true once the agent has shown any sign of work on the request: from then on a repeat may
     do things twice. ``retry_after`` is the number of seconds after which another try makes sense, where
-    that is known. The router sets ``begun``; everybody else leaves it alone.
+    that is known.
     """
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.begun = False
         self.retry_after = retry_after
+
+    def of_request(self, *, begun: bool) -> Self:
+        """Return a copy that belongs to one request: the end of a process fails many with one error."""
+        copy = type(self).__new__(type(self), *self.args)
+        copy.__dict__.update(self.__dict__, begun=begun)
+        return copy
 
 
 class AuthenticationError(AgentError):

@@ -12,7 +12,8 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from cursorpipe_core.errors import AgentCrashError, AgentNotFoundError, AgentTimeoutError
+from cursorpipe_core.bounds import bounded
+from cursorpipe_core.errors import AgentCrashError, AgentNotFoundError
 
 logger = logging.getLogger(__name__)
 
@@ -292,11 +293,8 @@ async def run_command(
     child = ChildProcess(command, env=env, cwd=cwd, on_stdout=output.extend)
     try:
         child.close_stdin()
-        try:
-            async with asyncio.timeout(timeout):
-                await child.wait_exited()
-        except TimeoutError:
-            raise AgentTimeoutError(what, timeout) from None
+        async with bounded(what, timeout):
+            await child.wait_exited()
     finally:
         await child.stop(polite=0, grace=COMMAND_GRACE_S)
     return CommandResult(await child.wait_exited(), plain_text(bytes(output)), child.stderr_tail())

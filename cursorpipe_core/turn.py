@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 
 from cursorpipe_core.completion import (
     CompletionEvent,
@@ -14,6 +14,8 @@ from cursorpipe_core.completion import (
     ToolEvent,
     Usage,
     estimate_tokens,
+    utf8_length,
+    well_formed,
 )
 from cursorpipe_core.errors import AgentTimeoutError, BacklogError, CursorpipeError, SessionError
 from cursorpipe_core.outcome import HoldBack
@@ -66,7 +68,7 @@ class Turn:
 
     def thought(self, text: str) -> None:
         """Take the next piece of the reasoning."""
-        self._put(ThoughtDelta(_well_formed(text)), len(text))
+        self._put(ThoughtDelta(well_formed(text)), len(text))
 
     def tool(self, event: ToolEvent) -> None:
         """Take the news of one of the agent's own tools."""
@@ -84,7 +86,7 @@ class Turn:
         if error is not None:
             self._end(error)
             return
-        rest = _well_formed(self._hold_back.rest() + self._half_pair)
+        rest = well_formed(self._hold_back.rest() + self._half_pair)
         if rest:
             self._show(rest)
         if not self._answer_bytes:
@@ -100,22 +102,21 @@ class Turn:
         if not self._ended:
             self._end(self._hold_back.verdict() or error)
 
-    async def batches(self) -> AsyncGenerator[list[CompletionEvent], None]:
-        """Yield the events, those that are ready together as one list, to the one reader.
+    async def read(self) -> list[CompletionEvent]:
+        """Return the events that are ready, waiting for some; an empty list after the last.
 
-        Returns after Finish; raises the error of a turn that failed.
+        For one reader. Raises the error of a turn that failed, once what came before it is read.
         """
         while True:
             if self._events:
                 batch, self._events, self._backlog = self._events, [], 0
-                yield batch
-            elif self._error is not None:
+                return batch
+            if self._error is not None:
                 raise self._error
-            elif self._ended:
-                return
-            else:
-                self._waiter = self._loop.create_future()
-                await self._waiter
+            if self._ended:
+                return []
+            self._waiter = self._loop.create_future()
+            await self._waiter
 
     def close(self) -> None:
         """Leave: no more is read. Tells the backend if the agent is still at work. Idempotent."""
@@ -128,7 +129,7 @@ class Turn:
 
     def _show(self, text: str) -> None:
         size = len(text)
-        self._answer_bytes += size if text.isascii() else len(text.encode("utf-8", "replace"))
+        self._answer_bytes += utf8_length(text)
         self._put(TextDelta(text), size)
 
     def _put(self, event: CompletionEvent, size: int) -> None:
@@ -163,14 +164,7 @@ class Turn:
         # JavaScript cuts texts between UTF-16 units: the halves of one character meet here again.
         text = self._half_pair + text
         self._half_pair = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
-        return _well_formed(text.removesuffix(self._half_pair))
-
-
-def _well_formed(text: str) -> str:
-    """Join surrogate pairs and replace what is left of them, so that the text can be encoded."""
-    if text.isascii():
-        return text
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return well_formed(text.removesuffix(self._half_pair))
 
 
 def _nothing() -> None:

@@ -1,0 +1,206 @@
+"""One `agent --print` process per request, for a request that pins a model."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from types import TracebackType
+from typing import Self
+
+from cursorpipe_core.completion import FinishReason, ToolEvent, Usage
+from cursorpipe_core.config import AgentSettings, Permissions
+from cursorpipe_core.errors import AgentCrashError, CursorpipeError, SessionError
+from cursorpipe_core.habitat import habitat
+from cursorpipe_core.jsonrpc import Json, LineSplitter, decode
+from cursorpipe_core.outcome import classify, judge_exit
+from cursorpipe_core.process import ChildProcess, plain_text
+from cursorpipe_core.turn import Turn
+
+logger = logging.getLogger(__name__)
+
+#: Seconds a process may linger after its result, to put its chat away, before it is told to go.
+LINGER_S = 2.0
+#: Seconds between SIGTERM and SIGKILL.
+SIGTERM_GRACE_S = 2.0
+#: Characters kept of what is printed on stdout but is not an event: a complaint, most likely.
+MAX_COMPLAINT = 4096
+
+
+class SubprocessRunner:
+    """Runs the CLI in print mode, one process a turn; a task of its own sees each to its end.
+
+    Leaving stops what still runs, all together, each within the bounds of its own stop.
+    """
+
+    def __init__(self, settings: AgentSettings) -> None:
+        self._settings = settings
+        self._runs: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for run in self._runs:
+            run.cancel()
+        await asyncio.gather(*self._runs, return_exceptions=True)
+
+    @property
+    def in_flight(self) -> int:
+        """How many processes there are, those included that are being stopped."""
+        return len(self._runs)
+
+    def begin(self, model: str | None, prompt: str, turn: Turn) -> None:
+        """Begin a turn with ``model`` (None: Cursor picks); all that happens goes to ``turn``."""
+        over = asyncio.Event()
+        turn.on_abandoned = over.set
+        run = asyncio.create_task(self._run(model, prompt, turn, over), name="print mode")
+        self._runs.add(run)
+        run.add_done_callback(self._runs.discard)
+
+    async def _run(self, model: str | None, prompt: str, turn: Turn, over: asyncio.Event) -> None:
+        reader = StreamReader(turn, over)
+        try:
+            async with habitat(self._settings) as place:
+                child = ChildProcess(
+                    self._command(model, place.cwd), env=place.env, cwd=place.cwd, on_stdout=reader.feed
+                )
+                try:
+                    child.write(prompt.encode())
+                    child.close_stdin()
+                    await over.wait()
+                finally:
+                    # After its end, in whichever way, the process gets a moment to leave by itself; a
+                    # turn that nobody reads any more is stopped at once.
+                    await child.stop(polite=LINGER_S if reader.ended else 0, grace=SIGTERM_GRACE_S)
+                if not turn.ended and child.returncode is not None:
+                    complaint = f"{reader.complaint}\n{child.stderr_tail()}"
+                    turn.fail(judge_exit(child.returncode, complaint, self._settings.redact))
+        except CursorpipeError as exc:
+            turn.fail(exc)
+        finally:
+            turn.fail(AgentCrashError("The agent was stopped."))
+
+    def _command(self, model: str | None, workspace: str) -> tuple[str, ...]:
+        """Return the command line (CLI contract §5.1). The prompt is not in it: stdin has no limit."""
+        return (
+            *self._settings.command(),
+            "-p",
+            *("--output-format", "stream-json", "--stream-partial-output"),
+            "--trust",
+            *("--mode", self._settings.mode),
+            *(("--force",) if self._settings.permissions is Permissions.ALLOW else ()),
+            *self._settings.model_arguments(model),
+            *("--workspace", workspace),
+        )
+
+
+class StreamReader:
+    """Turns the lines of stream-json into the events of a turn (CLI contract §5.2, §5.3).
+
+    Text comes up to three times: as deltas, again before a tool call, and again at the end. Which of
+    them an event is, its own fields say. ``over`` is set at the result, or at the end of the output.
+    """
+
+    def __init__(self, turn: Turn, over: asyncio.Event) -> None:
+        self._turn = turn
+        self._over = over
+        self._splitter = LineSplitter()
+        self._shown: list[str] = []
+        self._deltas_seen = False
+        self._restarted = False
+        self.complaint = ""
+        self.ended = False
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes of stdout; ``b""`` is their end."""
+        try:
+            lines = self._splitter.feed(data) if data else [self._splitter.rest()]
+        except AgentCrashError as exc:
+            self._turn.fail(exc)
+            self._over.set()
+            return
+        for line in lines:
+            event = decode(line)
+            if isinstance(event, dict):
+                self._take(event)
+            elif len(self.complaint) < MAX_COMPLAINT:
+                self.complaint += plain_text(line[:MAX_COMPLAINT]) + "\n"
+        if not data:
+            self.ended = True
+            self._over.set()
+
+    def _take(self, event: dict[str, Json]) -> None:
+        kind = event.get("type")
+        if kind == "assistant":
+            self._take_text(event)
+        elif kind == "thinking":
+            if event.get("subtype") == "delta" and isinstance(text := event.get("text"), str):
+                self._turn.thought(text)
+        elif kind == "tool_call":
+            names = event.get("tool_call")
+            title = next(iter(names), "") if isinstance(names, dict) else ""
+            self._turn.tool(ToolEvent(str(event.get("call_id")), title, str(event.get("subtype"))))
+        elif kind == "retry":
+            self._restarted = bool(self._shown)
+        elif kind == "result":
+            self._take_result(event)
+
+    def _take_text(self, event: dict[str, Json]) -> None:
+        is_delta = "timestamp_ms" in event and "model_call_id" not in event
+        if is_delta:
+            self._deltas_seen = True
+        elif self._deltas_seen:
+            return  # a repeat, before a tool call or at the end
+        self._show(_message_text(event))
+
+    def _take_result(self, event: dict[str, Json]) -> None:
+        result = event.get("result")
+        result = result if isinstance(result, str) else ""
+        if event.get("is_error") is True:
+            self._turn.fail(classify(result))
+        else:
+            self._compare(result)
+            self._turn.finish(FinishReason.STOP, _usage(event.get("usage")))
+        self.ended = True
+        self._over.set()
+
+    def _compare(self, result: str) -> None:
+        """Hold the text that was shown against the result, and mend what can be mended."""
+        shown = "".join(self._shown)
+        if shown == result or not result:
+            return
+        if result.startswith(shown):
+            self._show(result[len(shown) :])
+        elif self._restarted:
+            self._turn.fail(SessionError("The agent began its answer anew after a part of it was sent."))
+        else:
+            logger.warning(
+                "the result differs from the deltas: %d and %d characters", len(result), len(shown)
+            )
+
+    def _show(self, text: str) -> None:
+        if text:
+            self._shown.append(text)
+            self._turn.text(text)
+
+
+def _message_text(event: dict[str, Json]) -> str:
+    message = event.get("message")
+    content = message.get("content") if isinstance(message, dict) else None
+    return "".join(
+        part["text"]
+        for part in (content if isinstance(content, list) else ())
+        if isinstance(part, dict) and isinstance(part.get("text"), str)
+    )
+
+
+def _usage(reported: Json) -> Usage | None:
+    """Read `result.usage`, whose input tokens do not include the cached ones (CLI contract §5.2)."""
+    if not isinstance(reported, dict):
+        return None
+    names = ("inputTokens", "cacheReadTokens", "cacheWriteTokens", "outputTokens")
+    counts = [count if isinstance(count := reported.get(name), int) else 0 for name in names]
+    sent, cached, written, received = counts
+    return Usage(sent + cached + written, received, cached) if any(counts) else None
