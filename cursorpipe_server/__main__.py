@@ -1,0 +1,106 @@
+"""The command line: `python -m cursorpipe_server`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cursorpipe_core import SettingsError, __version__, demo_agent_settings, preflight
+from cursorpipe_server.config import Settings, load_settings, settings_table
+from cursorpipe_server.log import configure_logging
+from cursorpipe_server.serve import ListenError, serve
+
+#: The exit status of a command line, a setting or a port that cannot be used.
+USAGE_ERROR = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program; returns its exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings = _settings(options)
+    except SettingsError as exc:
+        print("cursorpipe: the settings are wrong:", *str(exc).splitlines(), sep="\n  ", file=sys.stderr)
+        return USAGE_ERROR
+    configure_logging(settings.server.log_level)
+    with contextlib.suppress(KeyboardInterrupt):
+        if options.check:
+            return asyncio.run(_check(settings))
+        return _serve(settings)
+    return 130
+
+
+def _serve(settings: Settings) -> int:
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(serve(settings))
+    except ListenError as exc:
+        print(f"cursorpipe: {exc}", file=sys.stderr)
+        return USAGE_ERROR
+    return 0
+
+
+async def _check(settings: Settings) -> int:
+    ok = True
+    async for finding in preflight(settings.agent):
+        print(f"{'✓' if finding.ok else '✗'} {finding.name}: {finding.detail}")
+        ok = ok and finding.ok
+    return 0 if ok else 1
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    server: dict[str, Any] = {
+        name: value for name in ("host", "port") if (value := getattr(options, name)) is not None
+    }
+    agent = demo_agent_settings() if options.demo else {}
+    return load_settings(options.env_file, server=server, agent=agent)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="cursorpipe-server",
+        description="An OpenAI-compatible HTTP server in front of the Cursor Agent CLI.",
+        epilog=_settings_help(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--demo", action="store_true", help="serve the bundled demo agent, not the Cursor CLI"
+    )
+    parser.add_argument("--host", help="address to listen on (CURSORPIPE_HOST)")
+    parser.add_argument("--port", type=_port, help="port to listen on, 0 for any (CURSORPIPE_PORT)")
+    parser.add_argument("--env-file", type=Path, metavar="FILE", help="settings file instead of ./.env")
+    parser.add_argument("--check", action="store_true", help="check the agent and exit")
+    parser.add_argument("--version", action="version", version=f"cursorpipe {__version__}")
+    return parser
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a port (CURSORPIPE_PORT): 0 to 65535")
+    return int(text)
+
+
+def _settings_help() -> str:
+    lines = ["settings, by environment or .env:"]
+    for row in settings_table():
+        lines.append(f"  {', '.join(row.names)} [{row.default}]")
+        lines.append(f"      {row.doc.replace('`', '')}")
+    return "\n".join(lines)
+
+
+def _loop_factory() -> Any:
+    """Return what makes the event loop: uvloop's, where there is one."""
+    try:
+        import uvloop  # noqa: PLC0415 — there is none on some systems
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""The web application: what it consists of and who owns the agents."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from cursorpipe_core import Router
+from cursorpipe_server.config import Settings
+from cursorpipe_server.keys import ROUTER, SETTINGS
+from cursorpipe_server.middlewares import add_request_id, bearer_auth, errors, request_line
+from cursorpipe_server.routes import ROUTES
+
+
+def create_app(settings: Settings) -> web.Application:
+    """Return the application; it is to be run with handler cancellation, or no client can leave."""
+    token = settings.server.bearer_token
+    app = web.Application(
+        middlewares=[request_line, errors, *([bearer_auth(token)] if token else [])],
+        client_max_size=settings.server.max_body_mb * 1024 * 1024,
+    )
+    app[SETTINGS] = settings
+    app.on_response_prepare.append(add_request_id)
+    app.cleanup_ctx.append(_run_agents)
+    for route in ROUTES:
+        if route.method == "GET":
+            app.router.add_get(route.path, route.handler)
+        else:
+            app.router.add_route(route.method, route.path, route.handler)
+    return app
+
+
+async def _run_agents(app: web.Application) -> AsyncIterator[None]:
+    settings = app[SETTINGS]
+    async with Router(settings.agent, settings.supervision) as router:
+        app[ROUTER] = router
+        yield

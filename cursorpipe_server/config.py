@@ -1,0 +1,188 @@
+"""The settings of the whole program, read once from the environment and a .env file."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from dotenv import dotenv_values
+from environs import EnvValidationError, FileAwareEnv, validate
+
+from cursorpipe_core import AgentSettings, SettingsError, SettingSpec, SupervisorSettings, setting, specs
+
+logger = logging.getLogger(__name__)
+
+PREFIX = "CURSORPIPE_"
+FILE_SUFFIX = "_FILE"
+
+
+class LogLevel(StrEnum):
+    """How much is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """The HTTP side."""
+
+    host: str = setting("CURSORPIPE_HOST", default="0.0.0.0", doc="Address to listen on.")  # noqa: S104 — the user's choice
+    port: int = setting(
+        "CURSORPIPE_PORT", default=8080, least=0, most=65535, doc="Port to listen on; 0: any free one."
+    )
+    bearer_token: str = setting(
+        "CURSORPIPE_BEARER_TOKEN",
+        default="",
+        secret=True,
+        doc="When set, every request but the public ones must carry it as `Authorization: Bearer …`.",
+    )
+    keepalive_s: float = setting(
+        "CURSORPIPE_KEEPALIVE_S",
+        default=10.0,
+        least=0.05,
+        doc="Seconds of silence after which a stream gets its headers, and from then on a comment.",
+    )
+    max_body_mb: int = setting(
+        "CURSORPIPE_MAX_BODY_MB", default=32, least=1, most=1024, doc="Largest request body, in MiB."
+    )
+    log_level: LogLevel = setting(
+        "CURSORPIPE_LOG_LEVEL", default=LogLevel.INFO, doc="`debug`, `info`, `warning` or `error`."
+    )
+    enable_profiling: bool = setting(
+        "CURSORPIPE_ENABLE_PROFILING", default=False, doc="Log when each stage of a request was reached."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be set, by who it concerns."""
+
+    server: ServerSettings
+    agent: AgentSettings
+    supervision: SupervisorSettings
+
+
+@dataclass(frozen=True, slots=True)
+class SettingRow:
+    """One line of the settings table."""
+
+    names: tuple[str, ...]
+    default: str
+    doc: str
+
+
+SETTINGS_CLASSES: tuple[type, ...] = (ServerSettings, AgentSettings, SupervisorSettings)
+
+
+def settings_table() -> list[SettingRow]:
+    """Return every setting as the README's table shows it."""
+    return [
+        SettingRow(spec.names, _as_text(default), spec.doc)
+        for cls in SETTINGS_CLASSES
+        for spec, _, default in specs(cls).values()
+    ]
+
+
+def load_settings(
+    env_file: Path | None = None,
+    *,
+    server: Mapping[str, Any] | None = None,
+    agent: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Read the settings: the environment, then ``env_file``, then the defaults.
+
+    ``env_file`` must exist if it is given; otherwise `.env` in the working directory is read if there is
+    one. An empty variable counts as not set; `NAME_FILE` names a file that holds the value. ``server`` and
+    ``agent`` replace fields, for what the command line sets. Raises SettingsError with every mistake.
+    """
+    if env_file is not None and not env_file.is_file():
+        raise SettingsError(f"--env-file: there is no file '{env_file}'")
+    path = env_file or Path.cwd() / ".env"
+    env = SettingsEnv(eager=False, strip_whitespace=True)
+    # Only ever this one file: the search upwards would find some other project's.
+    env.read_env(path, recurse=False)
+    mistakes: dict[str, str] = {}
+    given: dict[str, str] = {}
+    values = {cls: _read(cls, env, given, mistakes) for cls in SETTINGS_CLASSES}
+    try:
+        env.seal()
+    except EnvValidationError as exc:
+        if not isinstance(exc.error_messages, Mapping):
+            raise
+        for name, messages in exc.error_messages.items():
+            mistakes[name] = f"'{given[name]}' is wrong. {' '.join(messages)}"
+    workspace = values[AgentSettings].get("workspace")
+    if workspace and not Path(workspace).is_dir():
+        mistakes["CURSORPIPE_WORKSPACE"] = f"'{workspace}' is not a directory."
+    if mistakes:
+        raise SettingsError("\n".join(f"{name}: {text}" for name, text in mistakes.items()))
+    _warn_of_unknown({*os.environ, *dotenv_values(path)})
+    return Settings(
+        server=ServerSettings(**{**values[ServerSettings], **(server or {})}),
+        agent=AgentSettings(**{**values[AgentSettings], **(agent or {})}),
+        supervision=SupervisorSettings(**values[SupervisorSettings]),
+    )
+
+
+class SettingsEnv(FileAwareEnv):
+    """Takes an empty variable for one that is not set, as compose files and shells produce them."""
+
+    def _get_value(self, env_key: str, default: Any) -> Any:
+        value = super()._get_value(env_key, default)
+        return default if value == "" else value
+
+
+def _read(cls: type, env: SettingsEnv, given: dict[str, str], mistakes: dict[str, str]) -> dict[str, Any]:
+    """Return the fields of a settings class that are set; what is wrong with a value is kept by ``env``.
+
+    ``given`` gets the values as they are given, ``mistakes`` the files that cannot be read.
+    """
+    found: dict[str, Any] = {}
+    for field, (spec, kind, _) in specs(cls).items():
+        for name in spec.names:
+            try:
+                raw = env.str(name, None)
+            except (ValueError, OSError) as exc:
+                mistakes[name] = f"{name}{FILE_SUFFIX} names no file that can be read ({exc})"
+                break
+            if raw is not None:
+                given[name] = "***" if spec.secret else raw
+                found[field] = _parse(env, name, spec, kind)
+                break
+    return found
+
+
+def _parse(env: SettingsEnv, name: str, spec: SettingSpec, kind: type) -> Any:
+    if kind is tuple:
+        return tuple(env.list(name, [], subcast=str.strip))
+    if issubclass(kind, StrEnum):
+        return env.enum(name, None, enum=kind, by_value=True)
+    bounded = spec.least is not None or spec.most is not None
+    check = validate.Range(spec.least, spec.most) if bounded else None
+    return getattr(env, kind.__name__)(name, None, validate=check)
+
+
+def _warn_of_unknown(names: set[str]) -> None:
+    """Log the variables that look like settings but are none."""
+    known = {name for row in settings_table() for name in row.names}
+    for name in sorted(names):
+        if name.startswith(PREFIX) and name.removesuffix(FILE_SUFFIX) not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            logger.warning("%s is no setting%s", name, f"; did you mean {near[0]}?" if near else "")
+
+
+def _as_text(default: object) -> str:
+    if isinstance(default, bool):
+        return str(default).lower()
+    if isinstance(default, tuple):
+        return ",".join(default)
+    return f"{default:g}" if isinstance(default, float) else str(default)

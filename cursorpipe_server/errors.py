@@ -1,0 +1,126 @@
+"""What each error of the core, and of HTTP itself, is on the wire."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from cursorpipe_core import (
+    AgentCrashError,
+    AgentError,
+    AgentNotFoundError,
+    AgentTimeoutError,
+    AgentUnavailableError,
+    AuthenticationError,
+    BacklogError,
+    CursorpipeError,
+    InvalidRequestError,
+    NetworkError,
+    QueueFullError,
+    RateLimitError,
+    SessionError,
+    UnknownModelError,
+)
+
+#: Seconds named in `Retry-After` where the cause names none.
+RETRY_AFTER_S = 5.0
+
+INVALID_REQUEST = "invalid_request_error"
+
+
+class BearerError(CursorpipeError):
+    """The request does not carry the server's token."""
+
+    def __init__(self, *, given: bool) -> None:
+        # LiteLLM knows an authentication failure by these first words.
+        super().__init__(
+            "Incorrect API key provided." if given else "You didn't provide an API key. Use a bearer token."
+        )
+
+
+class PayloadError(CursorpipeError):
+    """The body is not what the route takes, by its media type."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpError:
+    """An error as HTTP and OpenAI's envelope tell it; ``retry``: `Retry-After` goes with it."""
+
+    status: int
+    type: str
+    code: str | None
+    retry: bool = False
+
+
+INTERNAL = HttpError(500, "server_error", "internal_error")
+
+#: By the nearest class in the error's own line; what is not here is a fault of ours.
+HTTP_ERRORS: Mapping[type[CursorpipeError], HttpError] = {
+    BearerError: HttpError(401, "authentication_error", "invalid_api_key"),
+    AuthenticationError: HttpError(401, "authentication_error", "auth_failed"),
+    RateLimitError: HttpError(429, "rate_limit_error", "rate_limited", retry=True),
+    QueueFullError: HttpError(429, "rate_limit_error", "queue_full", retry=True),
+    AgentCrashError: HttpError(500, "server_error", "agent_crash"),
+    SessionError: HttpError(500, "server_error", "session_error"),
+    BacklogError: HttpError(500, "server_error", "client_too_slow"),
+    NetworkError: HttpError(502, "upstream_unreachable", "network_error"),
+    AgentNotFoundError: HttpError(503, "service_unavailable", "agent_not_found", retry=True),
+    AgentUnavailableError: HttpError(503, "service_unavailable", "agent_unavailable", retry=True),
+    AgentTimeoutError: HttpError(504, "timeout_error", "timeout"),
+    UnknownModelError: HttpError(404, INVALID_REQUEST, "model_not_found"),
+    InvalidRequestError: HttpError(400, INVALID_REQUEST, "invalid_value"),
+    PayloadError: HttpError(415, INVALID_REQUEST, "unsupported_media_type"),
+}
+
+#: What aiohttp itself refuses, in words for the caller.
+_HTTP_REFUSALS: Mapping[int, tuple[str, str]] = {
+    404: ("unknown_url", "Unknown request URL: {method} {path}."),
+    405: ("method_not_allowed", "Not allowed to {method} on {path}."),
+    413: ("request_too_large", "The request body is larger than this server takes."),
+}
+
+
+def http_error(error: BaseException) -> HttpError:
+    """Return what an error is over HTTP."""
+    return next((HTTP_ERRORS[cls] for cls in type(error).__mro__ if cls in HTTP_ERRORS), INTERNAL)
+
+
+def envelope(error: BaseException) -> dict[str, Any]:
+    """Return an error as OpenAI's body of an error; a fault of ours stays unexplained there."""
+    known = http_error(error)
+    message = str(error) if known is not INTERNAL else "The server failed to process the request."
+    param = error.param if isinstance(error, InvalidRequestError) else None
+    return _envelope(message, known.type, param, known.code)
+
+
+def error_response(error: BaseException) -> web.Response:
+    """Return the answer to a request that failed before its answer began."""
+    known = http_error(error)
+    headers: dict[str, str] = {}
+    if known.retry:
+        seconds = error.retry_after if isinstance(error, AgentError) else None
+        headers["Retry-After"] = str(max(1, math.ceil(seconds or RETRY_AFTER_S)))
+    if isinstance(error, AgentError) and error.begun:
+        # The official clients repeat what they take for transient, and a turn that had begun would be
+        # done twice.
+        headers["x-should-retry"] = "false"
+    if isinstance(error, BearerError):
+        headers["WWW-Authenticate"] = 'Bearer realm="cursorpipe"'
+    return web.json_response(envelope(error), status=known.status, headers=headers)
+
+
+def refusal_response(request: web.BaseRequest, refusal: web.HTTPException) -> web.Response:
+    """Return aiohttp's own refusal of a request in the envelope, with the headers that belong to it."""
+    code, words = _HTTP_REFUSALS.get(refusal.status, (None, refusal.reason or "The request is refused."))
+    message = words.format(method=request.method, path=request.path)
+    headers = {name: refusal.headers[name] for name in ("Allow",) if name in refusal.headers}
+    kind = INVALID_REQUEST if refusal.status < 500 else "server_error"
+    return web.json_response(_envelope(message, kind, None, code), status=refusal.status, headers=headers)
+
+
+def _envelope(message: str, kind: str, param: str | None, code: str | None) -> dict[str, Any]:
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}

@@ -1,0 +1,60 @@
+"""What the operator is told when the server starts."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from cursorpipe_core import AgentNotFoundError, Strategy, describe_agent
+from cursorpipe_server.config import Settings
+
+_ENDPOINTS = "POST /v1/chat/completions · GET /v1/models · GET /health · GET /ready · GET /openapi.json"
+
+
+async def greet(settings: Settings, port: int) -> None:
+    """Print what is served on ``port``: the address at once, the rest when the agent has said what it is."""
+    host = settings.server.host
+    shown = f"[{host}]" if ":" in host else host
+    url = f"http://{'localhost' if shown in {'0.0.0.0', '[::]'} else shown}:{port}"  # noqa: S104 — only shown
+    auth = "bearer token" if settings.server.bearer_token else "none"
+    print(f"cursorpipe serves {url}/v1 (listening on {shown} port {port})", flush=True)
+    lines = [
+        f"  agent      {await _agent_line(settings)}",
+        f"  strategy   {_strategy_line(settings)}",
+        f"  auth       {auth}",
+        f"  endpoints  {_ENDPOINTS}",
+        f"  docs       {url}/docs · {url}/redoc",
+    ]
+    if settings.agent.stand_in:
+        lines.insert(0, "  DEMO MODE  answers come from the bundled demo agent, not from Cursor")
+    print("\n".join(lines), flush=True)
+    if not settings.server.bearer_token and not _is_loopback(host):
+        print(_OPEN_WARNING.format(host=shown), flush=True)
+
+
+_OPEN_WARNING = """
+!! WARNING: listening on {host} without a token. Everybody who can reach this port uses your
+!! Cursor account. Set CURSORPIPE_BEARER_TOKEN, or CURSORPIPE_HOST=127.0.0.1.
+"""
+
+
+async def _agent_line(settings: Settings) -> str:
+    try:
+        agent = await describe_agent(settings.agent)
+    except AgentNotFoundError as exc:
+        return f"NOT FOUND. {exc}"
+    return f"{agent.path}, version {agent.version or 'unknown'}"
+
+
+def _strategy_line(settings: Settings) -> str:
+    supervision = settings.supervision
+    if supervision.strategy is Strategy.SUBPROCESS:
+        return f"{supervision.strategy}: one process for each request"
+    warm = f"{supervision.workers} ACP workers, {supervision.pool_size} sessions kept ready"
+    return f"{supervision.strategy}: {warm}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,9 @@
+"""The names under which the app keeps what its handlers need."""
+
+from aiohttp import web
+
+from cursorpipe_core import Router
+from cursorpipe_server.config import Settings
+
+SETTINGS = web.AppKey("settings", Settings)
+ROUTER = web.AppKey("router", Router)

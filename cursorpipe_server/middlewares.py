@@ -1,0 +1,107 @@
+"""What happens around every request: its id and its line in the log, its errors, its permission."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import re
+import time
+import uuid
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from cursorpipe_core import AgentError, CursorpipeError
+from cursorpipe_server.errors import INTERNAL, BearerError, error_response, http_error, refusal_response
+from cursorpipe_server.log import ANSWER, OUTCOME, REQUEST_ID
+from cursorpipe_server.routes import is_public
+
+logger = logging.getLogger(__name__)
+access = logging.getLogger("cursorpipe_server.access")
+
+REQUEST_ID_HEADER = "x-request-id"
+
+#: A caller's own id is taken if it can stand in a header and a log line.
+_SANE_ID = re.compile(r"[\x21-\x7e]{1,128}")
+
+
+@web.middleware
+async def request_line(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give the request an id and log one line when it is over."""
+    given = request.headers.get(REQUEST_ID_HEADER, "")
+    REQUEST_ID.set(given if _SANE_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}")
+    started = time.perf_counter()
+    status: int | str = "-"
+    try:
+        response = await handler(request)
+        status = response.status
+    except asyncio.CancelledError:
+        # With handler cancellation on, this is how a client that hangs up is noticed.
+        request[OUTCOME] = "client left"
+        raise
+    else:
+        return response
+    finally:
+        access.info(
+            "%s %s %s %.1fms model=%s backend=%s%s",
+            request.method,
+            request.path,
+            status,
+            (time.perf_counter() - started) * 1000,
+            answer.model if (answer := request.get(ANSWER)) else "-",
+            (answer and answer.backend) or "-",
+            f" ({request[OUTCOME]})" if OUTCOME in request else "",
+        )
+
+
+async def add_request_id(request: web.Request, response: web.StreamResponse) -> None:
+    """Put the id on an answer as its headers are made; a stream's go out before a middleware sees it."""
+    del request
+    response.headers[REQUEST_ID_HEADER] = REQUEST_ID.get()
+
+
+@web.middleware
+async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn every failure into an answer in OpenAI's envelope."""
+    try:
+        return await handler(request)
+    except web.HTTPException as exc:
+        return refusal_response(request, exc)
+    except CursorpipeError as exc:
+        request[OUTCOME] = type(exc).__name__
+        if isinstance(exc, AgentError):
+            logger.info("the agent failed the request: %s", exc)
+        elif http_error(exc) is INTERNAL:
+            logger.exception("an error without a place in the table")
+        return error_response(exc)
+    except Exception as exc:
+        logger.exception("the request failed")
+        return error_response(exc)
+
+
+def bearer_auth(token: str) -> Middleware:
+    """Make the middleware that lets through only what carries the token, or needs none.
+
+    Digests are compared, so that neither the time nor the length tells anything about the token.
+    """
+    expected = hashlib.sha256(token.encode()).digest()
+
+    @web.middleware
+    async def require_token(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not is_public(request):
+            presented = _presented(request)
+            digest = hashlib.sha256(presented.encode("utf-8", "surrogateescape")).digest()
+            if not hmac.compare_digest(digest, expected):
+                raise BearerError(given=bool(presented))
+        return await handler(request)
+
+    return require_token
+
+
+def _presented(request: web.Request) -> str:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return token.strip()
+    return request.headers.get("x-api-key", "")

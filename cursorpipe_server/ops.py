@@ -1,0 +1,31 @@
+"""What operators and their machines ask: is it up, can it serve, what does it offer."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from aiohttp import web
+
+from cursorpipe_core import __version__
+from cursorpipe_server.keys import ROUTER
+from cursorpipe_server.openapi import openapi_document
+
+
+async def health(request: web.Request) -> web.Response:
+    """Say that the server is up, whatever the agents do."""
+    del request
+    return web.json_response({"status": "ok"})
+
+
+async def ready(request: web.Request) -> web.Response:
+    """Say whether a request would be served now, and what each worker does."""
+    snapshot = request.app[ROUTER].snapshot()
+    return web.json_response(
+        {"version": __version__, **asdict(snapshot)}, status=200 if snapshot.ready else 503
+    )
+
+
+async def openapi(request: web.Request) -> web.Response:
+    """Describe this API."""
+    del request
+    return web.json_response(openapi_document(version=__version__))

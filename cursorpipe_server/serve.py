@@ -1,0 +1,117 @@
+"""Listening, and leaving in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import signal
+import socket
+from collections.abc import Iterator
+
+from aiohttp import web
+
+from cursorpipe_server.app import create_app
+from cursorpipe_server.config import Settings
+from cursorpipe_server.greeting import greet
+
+logger = logging.getLogger(__name__)
+
+#: Seconds that open requests get to end once the server is told to stop.
+DRAIN_TIMEOUT_S = 10.0
+#: Connections that wait to be accepted.
+BACKLOG = 1024
+
+
+class ListenError(Exception):
+    """The server cannot listen where it should; the message says so to the operator."""
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGINT or SIGTERM; raises ListenError.
+
+    The first signal closes the port and lets open requests end within the drain time, a second one ends
+    them at once; then the agents are stopped.
+    """
+    stop, hurry = asyncio.Event(), asyncio.Event()
+    # The port first: a second start by mistake must not start agents.
+    listener = _listen(settings)
+    runner = web.AppRunner(
+        create_app(settings),
+        handler_cancellation=True,
+        access_log=None,
+        shutdown_timeout=DRAIN_TIMEOUT_S,
+    )
+    with _signals(stop, hurry):
+        try:
+            await runner.setup()
+            await web.SockSite(runner, listener, backlog=BACKLOG).start()
+            greeting = asyncio.create_task(greet(settings, listener.getsockname()[1]))
+            await stop.wait()
+            greeting.cancel()
+            await asyncio.gather(greeting, return_exceptions=True)
+            logger.info("stopping; open requests get %.0fs to end", DRAIN_TIMEOUT_S)
+        finally:
+            await _clean_up(runner, hurry)
+            listener.close()
+
+
+async def _clean_up(runner: web.AppRunner, hurry: asyncio.Event) -> None:
+    """Close the runner; when hurried, without waiting for open requests."""
+    cleaning = asyncio.create_task(runner.cleanup())
+    hurried = asyncio.create_task(hurry.wait())
+    await asyncio.wait({cleaning, hurried}, return_when=asyncio.FIRST_COMPLETED)
+    hurried.cancel()
+    if not cleaning.done() and runner.server is not None:
+        await runner.server.shutdown(0)
+    await cleaning
+
+
+@contextlib.contextmanager
+def _signals(stop: asyncio.Event, hurry: asyncio.Event) -> Iterator[None]:
+    """Set ``stop`` at the first signal and ``hurry`` at the second."""
+    loop = asyncio.get_running_loop()
+
+    def heard() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signum, heard)
+    try:
+        yield
+    finally:
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(signum)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    host, port = settings.server.host, settings.server.port
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, proto)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            # Bound is not taken: only a listening socket keeps another start from the port.
+            listener.listen(BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+    except socket.gaierror as exc:
+        raise ListenError(f"CURSORPIPE_HOST: '{host}' is no address of this machine.") from exc
+    except OSError as exc:
+        raise ListenError(_why_not(exc, host, port)) from exc
+    return listener
+
+
+def _why_not(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"CURSORPIPE_PORT: port {port} on {host} is in use by another program."
+    if error.errno == errno.EACCES:
+        return f"CURSORPIPE_PORT: port {port} may not be used by this user; take one above 1023."
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"CURSORPIPE_HOST: '{host}' is no address of this machine."
+    return f"CURSORPIPE_HOST, CURSORPIPE_PORT: cannot listen on {host} port {port}: {error.strerror}."
