@@ -123,8 +123,11 @@ def estimate_tokens(utf8_bytes: int) -> int:
 
 
 def utf8_length(text: str) -> int:
-    """Return the bytes that a text is in UTF-8; free for plain ASCII, which most text is."""
-    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+    """Return the bytes that a text is in UTF-8; free for plain ASCII, which most text is.
+
+    Raises UnicodeEncodeError for a text that is not well formed.
+    """
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def well_formed(text: str) -> str:

@@ -128,9 +128,12 @@ class Turn:
             self.on_abandoned()
 
     def _show(self, text: str) -> None:
-        size = len(text)
-        self._answer_bytes += utf8_length(text)
-        self._put(TextDelta(text), size)
+        try:
+            self._answer_bytes += utf8_length(text)
+        except UnicodeEncodeError:  # the half of a pair whose other half never came
+            text = well_formed(text)
+            self._answer_bytes += utf8_length(text)
+        self._put(TextDelta(text), len(text))
 
     def _put(self, event: CompletionEvent, size: int) -> None:
         if self._ended:

@@ -1,0 +1,24 @@
+"""What every test is held to: it leaves no task and no child process behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import psutil
+import pytest
+
+#: Seconds a child may need to be gone after the test that ended it.
+GONE_WITHIN_S = 5.0
+
+
+@pytest.fixture(autouse=True)
+async def nothing_left_behind() -> AsyncIterator[None]:
+    tasks_before = asyncio.all_tasks()
+    children_before = set(psutil.Process().children(recursive=True))
+    yield
+    tasks = [task for task in asyncio.all_tasks() - tasks_before if task is not asyncio.current_task()]
+    assert not [task for task in tasks if not task.done()]
+    children = set(psutil.Process().children(recursive=True)) - children_before
+    _, alive = psutil.wait_procs(children, timeout=GONE_WITHIN_S)
+    assert not alive

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from cursorpipe_core import catalogue as catalogue_module
+from cursorpipe_core.catalogue import Catalogue, parse_models
+from cursorpipe_core.completion import Model
+from cursorpipe_core.config import AgentSettings
+from cursorpipe_core.errors import NetworkError
+
+LISTING = """\
+Available models
+
+composer-2.5 - Composer 2.5 (current)
+auto - Auto (default)
+gpt-5.3-codex-high - GPT-5.3 Codex High
+odd - Odd (beta) (current, default)
+
+Tip: use --model <id> (or /model <id> in interactive mode) to switch.
+"""
+
+
+class Cli:
+    """Lists models, or fails to."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.fails = False
+
+    async def list(self, settings: AgentSettings) -> Sequence[Model]:
+        del settings
+        self.asked += 1
+        if self.fails:
+            raise NetworkError("no net")
+        return (Model("auto", "Auto"), Model(f"m{self.asked}", "M"))
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch) -> Cli:
+    cli = Cli()
+    monkeypatch.setattr(catalogue_module, "list_models", cli.list)
+    return cli
+
+
+def test_the_list_is_read_with_auto_first() -> None:
+    assert parse_models(LISTING) == (
+        Model("auto", "Auto"),
+        Model("composer-2.5", "Composer 2.5"),
+        Model("gpt-5.3-codex-high", "GPT-5.3 Codex High"),
+        Model("odd", "Odd (beta)"),
+    )
+
+
+def test_auto_is_there_even_for_an_account_without_models() -> None:
+    assert parse_models("No models available for this account.\n") == (Model("auto", "Auto"),)
+
+
+async def test_the_list_is_kept_for_its_time(cli: Cli) -> None:
+    catalogue = Catalogue(AgentSettings(models_ttl_s=1000))
+    assert await catalogue.models() == await catalogue.models()
+    assert cli.asked == 1
+
+
+async def test_an_old_list_is_better_than_none(cli: Cli) -> None:
+    catalogue = Catalogue(AgentSettings(models_ttl_s=0))
+    first = await catalogue.models()
+    cli.fails = True
+    assert await catalogue.models() == first
+    cli.fails = False
+    assert await catalogue.models() != first
+
+
+async def test_without_any_list_the_reason_is_raised(cli: Cli) -> None:
+    cli.fails = True
+    with pytest.raises(NetworkError):
+        await Catalogue(AgentSettings()).models()

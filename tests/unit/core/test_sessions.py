@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from cursorpipe_core import sessions as sessions_module
+from cursorpipe_core.errors import AuthenticationError, SessionError
+from cursorpipe_core.sessions import SessionDispenser
+from tests.waiting import until
+
+
+class Agent:
+    """Opens sessions when it is let."""
+
+    def __init__(self) -> None:
+        self.opened = 0
+        self.allowed = asyncio.Semaphore(0)
+        self.failure: Exception | None = None
+
+    async def open(self) -> str:
+        await self.allowed.acquire()
+        if self.failure is not None:
+            raise self.failure
+        self.opened += 1
+        return f"session-{self.opened}"
+
+    def allow(self, count: int) -> None:
+        for _ in range(count):
+            self.allowed.release()
+
+
+@pytest.fixture
+async def agent() -> AsyncIterator[Agent]:
+    async with asyncio.timeout(10):
+        yield Agent()
+
+
+async def test_entering_waits_for_the_first_session_only(agent: Agent) -> None:
+    agent.allow(1)
+    async with SessionDispenser(agent.open, stock=3) as dispenser:
+        assert dispenser.ready == 1
+
+
+async def test_what_cannot_open_a_session_is_not_entered(agent: Agent) -> None:
+    agent.failure = AuthenticationError()
+    agent.allow(1)
+    with pytest.raises(AuthenticationError):
+        await SessionDispenser(agent.open, stock=3).__aenter__()
+
+
+async def test_the_stock_is_refilled_behind_and_no_session_is_given_twice(agent: Agent) -> None:
+    agent.allow(100)
+    async with SessionDispenser(agent.open, stock=3) as dispenser:
+        await until(lambda: dispenser.ready == 3)
+        taken = [await dispenser.take() for _ in range(3)]
+        await until(lambda: dispenser.ready == 3)
+        taken += [await dispenser.take() for _ in range(3)]
+    assert len(set(taken)) == 6
+    assert agent.opened <= 9
+
+
+async def test_an_empty_stock_means_a_session_of_ones_own_at_once(agent: Agent) -> None:
+    agent.allow(1)
+    async with SessionDispenser(agent.open, stock=1) as dispenser:
+        await dispenser.take()
+        own = asyncio.create_task(dispenser.take())
+        await asyncio.sleep(0)
+        agent.allow(2)
+        assert (await own).startswith("session-")
+
+
+async def test_a_failed_refill_is_tried_again_and_hurts_nobody(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions_module, "REFILL_PAUSE_S", 0)
+    agent.allow(1)
+    async with SessionDispenser(agent.open, stock=2) as dispenser:
+        agent.failure = SessionError("not now")
+        agent.allow(1)
+        await until(agent.allowed.locked)
+        agent.failure = None
+        agent.allow(5)
+        await until(lambda: dispenser.ready == 2)
+
+
+async def test_a_request_learns_why_there_is_no_session(agent: Agent) -> None:
+    agent.allow(1)
+    async with SessionDispenser(agent.open, stock=1) as dispenser:
+        await dispenser.take()
+        agent.failure = SessionError("broken")
+        agent.allow(2)
+        with pytest.raises(SessionError, match="broken"):
+            await dispenser.take()

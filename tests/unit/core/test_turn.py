@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from cursorpipe_core import turn as turn_module
+from cursorpipe_core.completion import (
+    CompletionEvent,
+    Finish,
+    FinishReason,
+    TextDelta,
+    ThoughtDelta,
+    Usage,
+)
+from cursorpipe_core.errors import AgentCrashError, AgentTimeoutError, BacklogError, RateLimitError
+from cursorpipe_core.turn import EmptyAnswerError, Turn
+
+FINISH = Finish(FinishReason.STOP)
+
+
+@pytest.fixture
+async def turn() -> Turn:
+    return Turn(prompt_bytes=40, timeout_s=5, total_s=5)
+
+
+@pytest.fixture(autouse=True)
+def closed(turn: Turn) -> Iterator[None]:
+    yield
+    turn.close()
+
+
+async def read_all(turn: Turn) -> list[CompletionEvent]:
+    events: list[CompletionEvent] = []
+    while batch := await turn.read():
+        events += batch
+    return events
+
+
+async def test_what_is_ready_together_is_one_batch(turn: Turn) -> None:
+    turn.text("a")
+    turn.text("b")
+    turn.thought("hm")
+    assert await turn.read() == [TextDelta("a"), TextDelta("b"), ThoughtDelta("hm")]
+
+
+async def test_a_waiting_reader_is_woken_once_for_all_of_one_round(turn: Turn) -> None:
+    reading = asyncio.create_task(turn.read())
+    await asyncio.sleep(0)
+    turn.text("a")
+    turn.text("b")
+    assert await reading == [TextDelta("a"), TextDelta("b")]
+
+
+async def test_the_end_is_usage_and_then_finish(turn: Turn) -> None:
+    turn.text("12345678")
+    turn.finish(FinishReason.STOP)
+    assert await read_all(turn) == [TextDelta("12345678"), Usage(10, 2, estimated=True), FINISH]
+
+
+async def test_usage_that_the_agent_reports_is_passed_on(turn: Turn) -> None:
+    turn.text("x")
+    turn.finish(FinishReason.LENGTH, Usage(7, 3, 2))
+    assert (await read_all(turn))[1:] == [Usage(7, 3, 2), Finish(FinishReason.LENGTH)]
+
+
+async def test_text_before_a_failure_still_reaches_the_reader(turn: Turn) -> None:
+    turn.text("half")
+    turn.fail(AgentCrashError("gone"))
+    assert await turn.read() == [TextDelta("half")]
+    with pytest.raises(AgentCrashError):
+        await turn.read()
+
+
+async def test_an_error_that_comes_as_text_fails_the_turn(turn: Turn) -> None:
+    turn.text("half")
+    turn.text("\n\nError: RetriableError: [resource_exhausted] Error")
+    turn.finish(FinishReason.STOP)
+    with pytest.raises(RateLimitError):
+        await read_all(turn)
+
+
+async def test_an_error_text_explains_a_crash_after_it(turn: Turn) -> None:
+    turn.text("Error: RetriableError: [resource_exhausted] Error")
+    turn.fail(AgentCrashError("exit status 1"))
+    with pytest.raises(RateLimitError):
+        await turn.read()
+
+
+async def test_an_answer_without_words_is_a_failure(turn: Turn) -> None:
+    turn.text("")
+    turn.finish(FinishReason.STOP)
+    with pytest.raises(EmptyAnswerError):
+        await turn.read()
+
+
+async def test_an_emoji_cut_in_half_is_whole_again(turn: Turn) -> None:
+    for piece in ("a\ud83d", "\ude00b", "\ud83d", "\ude00", "\ude00!"):
+        turn.text(piece)
+    turn.finish(FinishReason.STOP)
+    texts = [event.text for event in await read_all(turn) if isinstance(event, TextDelta)]
+    assert "".join(texts) == "a😀b😀�!"
+
+
+async def test_half_an_emoji_at_the_end_is_replaced(turn: Turn) -> None:
+    turn.text("a\ud83d")
+    turn.finish(FinishReason.STOP)
+    assert [event for event in await read_all(turn) if isinstance(event, TextDelta)] == [
+        TextDelta("a"),
+        TextDelta("�"),
+    ]
+
+
+async def test_the_bound_on_the_whole_ends_the_turn_and_tells_the_backend() -> None:
+    abandoned = asyncio.Event()
+    turn = Turn(prompt_bytes=1, timeout_s=0.01, total_s=300)
+    turn.on_abandoned = abandoned.set
+    with pytest.raises(AgentTimeoutError, match=r"timed out after 300\.0s"):
+        await turn.read()
+    turn.close()
+    assert abandoned.is_set()
+
+
+async def test_a_reader_that_leaves_tells_the_backend_once(turn: Turn) -> None:
+    calls: list[int] = []
+    turn.on_abandoned = lambda: calls.append(1)
+    turn.close()
+    turn.close()
+    turn.text("late")
+    turn.finish(FinishReason.STOP)
+    assert calls == [1]
+    assert await turn.read() == []
+
+
+async def test_a_reader_that_leaves_after_the_end_tells_nobody(turn: Turn) -> None:
+    calls: list[int] = []
+    turn.on_abandoned = lambda: calls.append(1)
+    turn.text("x")
+    turn.finish(FinishReason.STOP)
+    turn.close()
+    assert not calls
+
+
+async def test_a_reader_too_far_behind_loses_its_turn(turn: Turn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turn_module, "MAX_BACKLOG", 10)
+    turn.text("x" * 100)
+    turn.text("y")
+    with pytest.raises(BacklogError):
+        await turn.read()
+
+
+async def test_one_huge_piece_is_no_backlog(turn: Turn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turn_module, "MAX_BACKLOG", 10)
+    turn.text("x" * 100)
+    assert await turn.read() == [TextDelta("x" * 100)]
