@@ -163,7 +163,7 @@ def _read(cls: type, env: SettingsEnv, given: dict[str, str], mistakes: dict[str
 
 def _parse(env: SettingsEnv, name: str, spec: SettingSpec, kind: type) -> Any:
     if kind is tuple:
-        return tuple(env.list(name, [], subcast=str.strip))
+        return tuple(filter(None, env.list(name, [], subcast=str.strip)))
     if issubclass(kind, StrEnum):
         return env.enum(name, None, enum=kind, by_value=True)
     bounded = spec.least is not None or spec.most is not None

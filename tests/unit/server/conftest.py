@@ -1,0 +1,121 @@
+"""The server in front of a scripted router."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from typing import Any, Self
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient
+from pytest_aiohttp.plugin import AiohttpClient
+
+from cursorpipe_core import (
+    AgentSettings,
+    Backend,
+    Began,
+    CompletionEvent,
+    CompletionRequest,
+    Finish,
+    FinishReason,
+    Model,
+    Route,
+    SlotState,
+    Snapshot,
+    Strategy,
+    SupervisorSettings,
+    TextDelta,
+    Usage,
+    WorkerSnapshot,
+)
+from cursorpipe_server import app as app_module
+from cursorpipe_server.config import ServerSettings, Settings
+
+BEGAN = Began(Backend.ACP, None)
+USAGE = Usage(12, 3, 2, estimated=True)
+FINISH = Finish(FinishReason.STOP)
+HELLO: list[CompletionEvent] = [BEGAN, TextDelta("Hel"), TextDelta("lo"), USAGE, FINISH]
+
+#: What a script is made of: a batch of events, a failure, or something to wait for.
+Step = list[CompletionEvent] | BaseException | asyncio.Event
+
+
+class ScriptedRouter:
+    """Says what its script says, and remembers what it was asked and how the answer ended."""
+
+    def __init__(self) -> None:
+        self.script: Iterable[Step] = [HELLO]
+        self.asked: list[CompletionRequest] = []
+        self.closed = asyncio.Event()
+        self.catalogue: Sequence[Model] | Exception = [Model("auto", "Auto"), Model("a/b[c=d]", "A")]
+        self.strategy = Strategy.AUTO
+        worker = WorkerSnapshot(0, SlotState.READY, None, 42, 0, 1, 2, ("a note",))
+        self.state = Snapshot(
+            ready=True, reason=None, strategy=self.strategy, workers=(worker,), subprocesses=0
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        return None
+
+    def route(self, model: str | None) -> Route:
+        ignored = self.strategy is Strategy.ACP and model is not None
+        return Route(Backend.ACP, None, ignored_model=ignored)
+
+    async def complete(self, request: CompletionRequest) -> AsyncGenerator[list[CompletionEvent], None]:
+        self.asked.append(request)
+        try:
+            for step in self.script:
+                if isinstance(step, BaseException):
+                    raise step
+                if isinstance(step, asyncio.Event):
+                    await step.wait()
+                else:
+                    yield list(step)
+        finally:
+            self.closed.set()
+
+    async def models(self) -> Sequence[Model]:
+        if isinstance(self.catalogue, Exception):
+            raise self.catalogue
+        return self.catalogue
+
+    def snapshot(self) -> Snapshot:
+        return self.state
+
+
+Client = TestClient[web.Request, web.Application]
+MakeClient = Callable[..., Awaitable[Client]]
+
+
+@pytest.fixture
+async def router(monkeypatch: pytest.MonkeyPatch) -> ScriptedRouter:
+    router = ScriptedRouter()
+    monkeypatch.setattr(app_module, "Router", lambda *_: router)
+    return router
+
+
+@pytest.fixture
+def make_client(router: ScriptedRouter, aiohttp_client: AiohttpClient) -> MakeClient:
+    del router
+
+    async def make(**server: Any) -> Client:
+        settings = Settings(
+            server=ServerSettings(**server), agent=AgentSettings(), supervision=SupervisorSettings()
+        )
+        return await aiohttp_client(app_module.create_app(settings))
+
+    return make
+
+
+@pytest.fixture
+async def client(make_client: MakeClient) -> Client:
+    return await make_client()
+
+
+def ask(text: str = "Hello!", **fields: Any) -> dict[str, Any]:
+    """Return a request for an answer to one message."""
+    return {"messages": [{"role": "user", "content": text}], **fields}
