@@ -34,7 +34,7 @@ class SubprocessRunner:
 
     def __init__(self, settings: AgentSettings) -> None:
         self._settings = settings
-        self._runs: set[asyncio.Task[None]] = set()
+        self._runs: dict[asyncio.Task[None], asyncio.Event] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -42,8 +42,9 @@ class SubprocessRunner:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for run in self._runs:
-            run.cancel()
+        # Told, not cancelled: each is to take its process and its directories along.
+        for over in self._runs.values():
+            over.set()
         await asyncio.gather(*self._runs, return_exceptions=True)
 
     @property
@@ -56,8 +57,8 @@ class SubprocessRunner:
         over = asyncio.Event()
         turn.on_abandoned = over.set
         run = asyncio.create_task(self._run(model, prompt, turn, over), name="print mode")
-        self._runs.add(run)
-        run.add_done_callback(self._runs.discard)
+        self._runs[run] = over
+        run.add_done_callback(self._runs.pop)
 
     async def _run(self, model: str | None, prompt: str, turn: Turn, over: asyncio.Event) -> None:
         reader = StreamReader(turn, over)

@@ -1,0 +1,71 @@
+"""The whole program, agents included, inside the test's own process."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient
+from pytest_aiohttp.plugin import AiohttpClient
+
+from cursorpipe_core import Strategy, SupervisorSettings
+from cursorpipe_server.app import create_app
+from cursorpipe_server.config import ServerSettings, Settings
+from cursorpipe_server.keys import ROUTER
+from tests.demo import DemoAgent
+from tests.waiting import until
+
+Client = TestClient[web.Request, web.Application]
+Serve = Callable[..., Awaitable[Client]]
+
+CHAT = "/v1/chat/completions"
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> DemoAgent:
+    return DemoAgent(tmp_path)
+
+
+@pytest.fixture
+def serve(agent: DemoAgent, aiohttp_client: AiohttpClient) -> Serve:
+    """Start a server; ``ready=False`` does not wait for its workers."""
+
+    async def start(
+        *,
+        strategy: str = "auto",
+        workers: int = 1,
+        pool_size: int = 1,
+        ready: bool = True,
+        server: dict[str, Any] | None = None,
+        **agent_fields: Any,
+    ) -> Client:
+        settings = Settings(
+            server=ServerSettings(**(server or {})),
+            agent=agent.settings(**agent_fields),
+            supervision=SupervisorSettings(strategy=Strategy(strategy), workers=workers, pool_size=pool_size),
+        )
+        client = await aiohttp_client(create_app(settings))
+        if ready:
+            assert client.app is not None
+            router = client.app[ROUTER]
+            await until(lambda: all(worker.state == "ready" for worker in router.snapshot().workers))
+        return client
+
+    return start
+
+
+def ask(text: str = "Hello!", **fields: Any) -> dict[str, Any]:
+    """Return a request for an answer to one message."""
+    return {"messages": [{"role": "user", "content": text}], **fields}
+
+
+async def answer(client: Client, text: str, **fields: Any) -> str:
+    """Return the text of an answer that is expected to be whole."""
+    async with client.post(CHAT, json=ask(text, **fields)) as response:
+        body = await response.json()
+        assert response.status == 200, body
+        content: str = body["choices"][0]["message"]["content"]
+        return content

@@ -1,0 +1,199 @@
+"""Which backend serves what: the table of the user's description, cell by cell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.demo import DemoAgent
+from tests.integration.conftest import CHAT, Serve, answer, ask
+
+NAMED = "composer-2.5"
+
+
+@pytest.mark.parametrize(
+    ("strategy", "model", "backend", "pinned"),
+    [
+        ("auto", "auto", "acp", None),
+        ("auto", None, "acp", None),
+        ("auto", NAMED, "subprocess", NAMED),
+        ("acp", "auto", "acp", None),
+        ("acp", None, "acp", None),
+        ("acp", NAMED, "acp", None),
+        ("subprocess", "auto", "subprocess", None),
+        ("subprocess", None, "subprocess", None),
+        ("subprocess", NAMED, "subprocess", NAMED),
+    ],
+)
+async def test_a_request_goes_where_the_table_says(
+    serve: Serve, agent: DemoAgent, strategy: str, model: str | None, backend: str, pinned: str | None
+) -> None:
+    client = await serve(strategy=strategy)
+    fields = {} if model is None else {"model": model}
+    async with client.post(CHAT, json=ask("hi", **fields)) as response:
+        body = await response.json()
+        assert response.status == 200
+        assert "hi" in body["choices"][0]["message"]["content"]
+        assert body["model"] == (model or "auto")
+        assert response.headers["x-cursorpipe-backend"] == backend
+        assert response.headers["x-cursorpipe-model"] == (pinned or "auto")
+        ignored = strategy == "acp" and model == NAMED
+        assert response.headers.get("x-cursorpipe-ignored") == ("model" if ignored else None)
+    printed = agent.starts("print")
+    assert len(printed) == (backend == "subprocess")
+    for argv in printed:
+        assert ("--model" in argv) is (pinned is not None)
+        if pinned is not None:
+            assert argv[argv.index("--model") + 1] == pinned
+    assert bool(agent.starts("acp")) is (strategy != "subprocess")
+
+
+async def test_the_prompt_is_never_in_the_command_line(serve: Serve, agent: DemoAgent) -> None:
+    client = await serve(strategy="subprocess")
+    assert "--my secret" in await answer(client, "--my secret")
+    (argv,) = agent.starts("print")
+    assert not [word for word in argv if "secret" in word]
+
+
+async def test_the_key_travels_in_the_environment_and_never_in_the_command_line(
+    serve: Serve, agent: DemoAgent
+) -> None:
+    client = await serve(api_key="key-123")
+    await answer(client, "hi", model=NAMED)
+    for start in agent.events("start"):
+        assert "CURSOR_API_KEY" in start["env"]
+        assert "key-123" not in " ".join(start["argv"])
+
+
+async def test_an_agent_sees_nothing_of_the_servers_environment_but_what_it_needs(
+    serve: Serve, agent: DemoAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    monkeypatch.setenv("WANTED", "x")
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    await serve(agent_env=("WANTED",))
+    (start,) = agent.events("start", mode="acp")
+    assert "AWS_SECRET_ACCESS_KEY" not in start["env"]
+    assert {"WANTED", "LC_ALL", "PATH", "NO_OPEN_BROWSER"} <= set(start["env"])
+
+
+async def test_each_process_has_a_place_of_its_own_that_is_gone_afterwards(
+    serve: Serve, agent: DemoAgent
+) -> None:
+    client = await serve(workers=2, pool_size=2)
+    await answer(client, "hi", model=NAMED)
+    starts = [*agent.events("start", mode="acp"), *agent.events("start", mode="print")]
+    assert len({start["cwd"] for start in starts}) == 3
+    assert len({start["config_dir"] for start in starts}) == 3
+    await client.close()
+    assert not [start for start in starts if _exists(start["cwd"]) or _exists(start["config_dir"])]
+
+
+async def test_a_workspace_is_where_the_agent_works_if_one_is_set(
+    serve: Serve, agent: DemoAgent, tmp_path: Path
+) -> None:
+    client = await serve(workspace=str(tmp_path))
+    await answer(client, "hi", model=NAMED)
+    assert {start["cwd"] for start in agent.events("start")} == {str(tmp_path)}
+    (argv,) = agent.starts("print")
+    assert argv[argv.index("--workspace") + 1] == str(tmp_path)
+
+
+async def test_a_shared_configuration_is_told_which_model_is_meant_by_none(
+    serve: Serve, agent: DemoAgent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CURSOR_CONFIG_DIR", f"{tmp_path}/config")
+    client = await serve(isolate_config="false")
+    await answer(client, "hi", model=NAMED)
+    await answer(client, "hi")
+    assert {start["config_dir"] for start in agent.events("start")} == {f"{tmp_path}/config"}
+    (acp,) = agent.starts("acp")
+    assert acp[-3:] == ["--model", "auto", "acp"]
+
+
+async def test_sessions_are_put_into_the_mode_and_used_once(serve: Serve, agent: DemoAgent) -> None:
+    client = await serve(pool_size=2, mode="plan")
+    for question in ("one", "two", "three"):
+        assert "turn 2" not in await answer(client, question)
+    sessions = [event["session"] for event in agent.events("prompt")]
+    assert len(set(sessions)) == 3
+    modes = {event["session"]: event["params"]["modeId"] for event in agent.events(method="session/set_mode")}
+    assert {modes[session] for session in sessions} == {"plan"}
+
+
+async def test_a_pinned_model_runs_in_the_mode_too(serve: Serve, agent: DemoAgent) -> None:
+    await answer(await serve(strategy="subprocess"), "hi", model=NAMED)
+    (argv,) = agent.starts("print")
+    assert argv[argv.index("--mode") + 1] == "ask"
+
+
+async def test_an_agent_without_the_mode_serves_all_the_same_and_it_is_said(
+    serve: Serve, agent: DemoAgent
+) -> None:
+    agent.set(SCENARIO="no-modes")
+    client = await serve()
+    await answer(client, "hi")
+    workers = (await (await client.get("/ready")).json())["workers"]
+    assert "does not offer the mode 'ask'" in workers[0]["notes"][0]
+
+
+async def test_models_are_those_of_the_cli_with_auto_first(serve: Serve) -> None:
+    client = await serve(strategy="subprocess")
+    body = await (await client.get("/v1/models")).json()
+    names = [model["id"] for model in body["data"]]
+    assert names[0] == "auto"
+    assert NAMED in names
+    assert (await client.get(f"/v1/models/{NAMED}")).status == 200
+
+
+async def test_a_model_that_the_cli_refuses_is_404_with_the_nearest_names(serve: Serve) -> None:
+    client = await serve(strategy="subprocess")
+    async with client.post(CHAT, json=ask(model="composer-2.6")) as response:
+        error = (await response.json())["error"]
+        assert (response.status, error["code"], error["param"]) == (404, "model_not_found", "model")
+        assert NAMED in error["message"]
+
+
+@pytest.mark.parametrize("model", ["-p", "--force", "a b", "a\nb", "a\0b", "x" * 300])
+async def test_what_cannot_be_a_models_name_never_reaches_a_command_line(
+    serve: Serve, agent: DemoAgent, model: str
+) -> None:
+    client = await serve(strategy="subprocess")
+    async with client.post(CHAT, json=ask(model=model)) as response:
+        assert response.status == 400
+        assert (await response.json())["error"]["param"] == "model"
+    assert not agent.starts("print")
+
+
+async def test_usage_is_reported_by_print_mode_and_estimated_for_acp(serve: Serve) -> None:
+    client = await serve()
+    async with client.post(CHAT, json=ask("hi", model=NAMED)) as response:
+        usage = (await response.json())["usage"]
+        assert response.headers["x-cursorpipe-usage"] == "reported"
+        assert usage["prompt_tokens"] > 1000
+    async with client.post(CHAT, json=ask("hi")) as response:
+        usage = (await response.json())["usage"]
+        assert response.headers["x-cursorpipe-usage"] == "estimated"
+        assert usage["completion_tokens"] > 1
+        assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+
+
+async def test_a_conversation_reaches_the_agent_with_its_roles(serve: Serve, agent: DemoAgent) -> None:
+    client = await serve()
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "One?"},
+        {"role": "assistant", "content": "Two."},
+        {"role": "user", "content": "Three?"},
+    ]
+    async with client.post(CHAT, json={"messages": messages}) as response:
+        assert response.status == 200
+    (prompt,) = agent.events("prompt")
+    order = [prompt["text"].index(part["content"]) for part in messages]
+    assert order == sorted(order)
+    assert '<message role="system">\nBe brief.\n</message>' in prompt["text"]
+
+
+def _exists(path: str) -> bool:
+    return Path(path).exists()

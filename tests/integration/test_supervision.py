@@ -1,0 +1,176 @@
+"""Agents that die, and what that means for whom."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import Any
+
+import psutil
+import pytest
+
+from cursorpipe_core import restarts
+from cursorpipe_server.keys import ROUTER
+from tests.demo import DemoAgent
+from tests.integration.conftest import CHAT, Client, Serve, answer, ask
+from tests.integration.streams import Stream, read_stream
+from tests.waiting import until
+
+
+async def workers(client: Client) -> list[dict[str, Any]]:
+    async with client.get("/ready") as response:
+        states: list[dict[str, Any]] = (await response.json())["workers"]
+        return states
+
+
+async def wait_ready(client: Client, count: int) -> None:
+    assert client.app is not None
+    router = client.app[ROUTER]
+    await until(lambda: sum(worker.state == "ready" for worker in router.snapshot().workers) == count)
+
+
+async def test_a_crash_fails_only_the_requests_of_that_worker(serve: Serve, agent: DemoAgent) -> None:
+    client = await serve(strategy="acp", workers=2, pool_size=4)
+
+    async def one(number: int) -> Stream:
+        prompt = f"[[demo:markers marker=mark-{number}- count=40 ms=25]]"
+        async with client.post(CHAT, json=ask(prompt, stream=True)) as response:
+            return await read_stream(response)
+
+    running = [asyncio.create_task(one(number)) for number in range(8)]
+    prompts = await agent.wait_for("prompt", count=8)
+    victim = prompts[0]["pid"]
+    hit = [prompt["text"] for prompt in prompts if prompt["pid"] == victim]
+    assert len(hit) == 4
+    await asyncio.sleep(0.2)  # let every stream have some text
+    os.kill(victim, signal.SIGKILL)
+    for number, stream in enumerate(await asyncio.gather(*running)):
+        if any(f"mark-{number}-" in text for text in hit):
+            assert stream.error is not None
+            assert stream.error["code"] == "agent_crash"
+            assert "SIGKILL" in stream.error["message"]
+        else:
+            assert stream.done
+            assert stream.text.count(f"mark-{number}-") == 40
+
+
+async def test_a_killed_worker_is_back_within_its_backoff(serve: Serve, agent: DemoAgent) -> None:
+    client = await serve(strategy="acp", workers=2, pool_size=2)
+    before = await workers(client)
+    os.kill(before[0]["pid"], signal.SIGKILL)
+    await agent.wait_for("start", count=3, mode="acp")
+    await wait_ready(client, 2)
+    after = await workers(client)
+    assert after[0]["pid"] != before[0]["pid"]
+    assert after[1]["pid"] == before[1]["pid"]
+    assert [worker["restarts"] for worker in after] == [1, 0]
+    assert "hi" in await answer(client, "hi")
+
+
+async def test_a_request_that_had_not_begun_is_served_elsewhere_when_its_worker_dies(
+    serve: Serve, agent: DemoAgent
+) -> None:
+    agent.set(FIRST_MS=1500)
+    client = await serve(strategy="acp", workers=2, pool_size=16)
+    running = [asyncio.create_task(answer(client, f"question-{number}")) for number in range(16)]
+    prompts = await agent.wait_for("prompt", count=16)
+    os.kill(prompts[0]["pid"], signal.SIGKILL)
+    answers = await asyncio.gather(*running)
+    assert all(f"question-{number}" in text for number, text in enumerate(answers))
+
+
+async def test_a_request_waits_for_a_worker_that_is_starting(serve: Serve, agent: DemoAgent) -> None:
+    agent.set(START_MS=500)
+    client = await serve(strategy="acp", ready=False)
+    async with client.get("/ready") as response:
+        assert response.status == 503
+        assert (await response.json())["workers"][0]["state"] == "starting"
+    assert (await client.get("/health")).status == 200
+    assert "hi" in await answer(client, "hi")
+
+
+async def test_auto_falls_back_to_a_subprocess_when_no_worker_stays_alive(
+    serve: Serve, agent: DemoAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restarts, "SHORTEST_DELAY_S", 0.01)
+    agent.set(SCENARIO="session-fails-once times=100")
+    client = await serve(ready=False)
+    async with client.post(CHAT, json=ask("hi")) as response:
+        assert response.status == 200
+        assert response.headers["x-cursorpipe-backend"] == "subprocess"
+
+
+async def test_a_worker_that_keeps_crashing_is_given_a_pause(
+    serve: Serve, agent: DemoAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restarts, "SHORTEST_DELAY_S", 0.01)
+    agent.set(SCENARIO="crash-before-initialize")
+    client = await serve(strategy="acp", ready=False)
+    async with client.post(CHAT, json=ask("hi")) as response:
+        assert response.status == 503
+        error = (await response.json())["error"]
+        assert error["code"] == "agent_unavailable"
+        assert "Retry-After" in response.headers
+    (worker,) = await workers(client)
+    assert worker["state"] == "tripped"
+    assert "exit status 1" in worker["reason"]
+    assert len(agent.starts("acp")) == 4
+
+
+async def test_a_missing_login_trips_at_once_and_is_not_hammered(
+    serve: Serve, agent: DemoAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cursorpipe_core.acp.AUTHENTICATE_TIMEOUT_S", 0.2)
+    agent.set(SCENARIO="not-logged-in")
+    client = await serve(strategy="acp", ready=False)
+    async with client.post(CHAT, json=ask("hi")) as response:
+        assert response.status == 401
+    (worker,) = await workers(client)
+    assert worker["state"] == "tripped"
+    assert len(agent.starts("acp")) == 1
+
+
+@pytest.mark.parametrize("strategy", ["auto", "acp", "subprocess"])
+async def test_without_a_cli_the_server_starts_and_says_how_to_get_one(serve: Serve, strategy: str) -> None:
+    client = await serve(strategy=strategy, ready=False, stand_in=(), agent_bin="no-such-agent")
+    assert (await client.get("/health")).status == 200
+    async with client.get("/ready") as response:
+        assert response.status == 503
+    async with client.post(CHAT, json=ask("hi")) as response:
+        assert response.status == 503
+        error = (await response.json())["error"]
+        assert (error["type"], error["code"]) == ("service_unavailable", "agent_not_found")
+        assert "no-such-agent" in error["message"]
+        assert "--demo" in error["message"]
+
+
+@pytest.mark.parametrize("scenario", ["ignore-sigterm", "deaf at=start", "grandchild"])
+async def test_nothing_survives_the_server(serve: Serve, agent: DemoAgent, scenario: str) -> None:
+    agent.set(SCENARIO=scenario)
+    client = await serve(strategy="acp", workers=2, ready=scenario != "deaf at=start")
+    await agent.wait_for("start", count=2)
+    await client.close()
+    pids = [event["pid"] for event in agent.events() if event["event"] in {"start", "grandchild"}]
+    await until(lambda: not [pid for pid in pids if psutil.pid_exists(pid)])
+
+
+async def test_nothing_survives_a_pinned_request_either(serve: Serve, agent: DemoAgent) -> None:
+    client = await serve(strategy="subprocess")
+    await answer(client, "hi [[demo:grandchild]]")
+    await agent.wait_for("start")
+    await client.close()
+    pids = [event["pid"] for event in agent.events() if event["event"] in {"start", "grandchild"}]
+    await until(lambda: not [pid for pid in pids if psutil.pid_exists(pid)])
+
+
+async def test_stopping_ends_requests_that_run(serve: Serve, agent: DemoAgent) -> None:
+    client = await serve(strategy="subprocess")
+    asking = asyncio.create_task(
+        client.session.post(client.make_url(CHAT), json=ask("[[demo:silent-prompt]]"))
+    )
+    (prompt,) = await agent.wait_for("prompt")
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    await client.close()
+    assert not psutil.pid_exists(prompt["pid"])
