@@ -8,8 +8,9 @@ from aiohttp import web
 
 from cursorpipe_core import Router
 from cursorpipe_server.config import Settings
-from cursorpipe_server.keys import ROUTER, SETTINGS
-from cursorpipe_server.middlewares import add_request_id, bearer_auth, errors, request_line
+from cursorpipe_server.inflight import InFlight
+from cursorpipe_server.keys import IN_FLIGHT, ROUTER, SETTINGS
+from cursorpipe_server.middlewares import add_headers, bearer_auth, errors, request_line
 from cursorpipe_server.routes import ROUTES
 
 
@@ -21,7 +22,8 @@ def create_app(settings: Settings) -> web.Application:
         client_max_size=settings.server.max_body_mb * 1024 * 1024,
     )
     app[SETTINGS] = settings
-    app.on_response_prepare.append(add_request_id)
+    app[IN_FLIGHT] = InFlight()
+    app.on_response_prepare.append(add_headers)
     app.cleanup_ctx.append(_run_agents)
     for route in ROUTES:
         if route.method == "GET":

@@ -26,7 +26,10 @@ async def read_body(request: web.Request, model: type[Body]) -> Body:
     # A request that names no type is taken at its word, as OpenAI's own servers take it.
     if "Content-Type" in request.headers and not _is_json(request.content_type):
         raise PayloadError(f"The content type must be application/json, not {request.content_type}.")
-    raw = await request.read()
+    try:
+        raw = await request.read()
+    except web.RequestPayloadError as exc:
+        raise InvalidRequestError("The body cannot be read as its headers say it is encoded.") from exc
     try:
         data = orjson.loads(raw)
     except orjson.JSONDecodeError as exc:

@@ -4,6 +4,8 @@ from aiohttp import web
 
 from cursorpipe_core import Router
 from cursorpipe_server.config import Settings
+from cursorpipe_server.inflight import InFlight
 
 SETTINGS = web.AppKey("settings", Settings)
 ROUTER = web.AppKey("router", Router)
+IN_FLIGHT = web.AppKey("in_flight", InFlight)

@@ -15,6 +15,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from cursorpipe_core import AgentError, CursorpipeError
 from cursorpipe_server.errors import INTERNAL, BearerError, error_response, http_error, refusal_response
+from cursorpipe_server.keys import IN_FLIGHT
 from cursorpipe_server.log import ANSWER, OUTCOME, REQUEST_ID
 from cursorpipe_server.routes import is_public
 
@@ -29,13 +30,14 @@ _SANE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 @web.middleware
 async def request_line(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Give the request an id and log one line when it is over."""
+    """Give the request an id, count it while it is served, and log one line when it is over."""
     given = request.headers.get(REQUEST_ID_HEADER, "")
     REQUEST_ID.set(given if _SANE_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}")
     started = time.perf_counter()
     status: int | str = "-"
     try:
-        response = await handler(request)
+        with request.app[IN_FLIGHT].one():
+            response = await handler(request)
         status = response.status
     except asyncio.CancelledError:
         # With handler cancellation on, this is how a client that hangs up is noticed.
@@ -47,7 +49,8 @@ async def request_line(request: web.Request, handler: Handler) -> web.StreamResp
         access.info(
             "%s %s %s %.1fms model=%s backend=%s%s",
             request.method,
-            request.path,
+            # As it was sent: decoded, a line break in it would forge lines of the log.
+            request.rel_url.raw_path,
             status,
             (time.perf_counter() - started) * 1000,
             answer.model if (answer := request.get(ANSWER)) else "-",
@@ -56,10 +59,11 @@ async def request_line(request: web.Request, handler: Handler) -> web.StreamResp
         )
 
 
-async def add_request_id(request: web.Request, response: web.StreamResponse) -> None:
-    """Put the id on an answer as its headers are made; a stream's go out before a middleware sees it."""
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Put on every answer what it always has; a stream's headers go out before a middleware sees it."""
     del request
     response.headers[REQUEST_ID_HEADER] = REQUEST_ID.get()
+    response.headers["Server"] = "cursorpipe"
 
 
 @web.middleware
@@ -84,6 +88,7 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
 def bearer_auth(token: str) -> Middleware:
     """Make the middleware that lets through only what carries the token, or needs none.
 
+    A request with a right key and a wrong one does not know who it is: it is refused.
     Digests are compared, so that neither the time nor the length tells anything about the token.
     """
     expected = hashlib.sha256(token.encode()).digest()
@@ -92,16 +97,18 @@ def bearer_auth(token: str) -> Middleware:
     async def require_token(request: web.Request, handler: Handler) -> web.StreamResponse:
         if not is_public(request):
             presented = _presented(request)
-            digest = hashlib.sha256(presented.encode("utf-8", "surrogateescape")).digest()
-            if not hmac.compare_digest(digest, expected):
+            allowed = bool(presented)
+            for key in presented:
+                digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+                allowed &= hmac.compare_digest(digest, expected)
+            if not allowed:
                 raise BearerError(given=bool(presented))
         return await handler(request)
 
     return require_token
 
 
-def _presented(request: web.Request) -> str:
+def _presented(request: web.Request) -> list[str]:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        return token.strip()
-    return request.headers.get("x-api-key", "")
+    keys = [token.strip() if scheme.lower() == "bearer" else "", request.headers.get("x-api-key", "")]
+    return [key for key in keys if key]

@@ -15,11 +15,15 @@ from aiohttp import web
 from cursorpipe_server.app import create_app
 from cursorpipe_server.config import Settings
 from cursorpipe_server.greeting import greet
+from cursorpipe_server.inflight import InFlight
+from cursorpipe_server.keys import IN_FLIGHT
 
 logger = logging.getLogger(__name__)
 
 #: Seconds that open requests get to end once the server is told to stop.
 DRAIN_TIMEOUT_S = 10.0
+#: Seconds that requests which did not end in time get to be cancelled; aiohttp waits for it twice.
+CANCEL_TIMEOUT_S = 0.5
 #: Connections that wait to be accepted.
 BACKLOG = 1024
 
@@ -37,35 +41,34 @@ async def serve(settings: Settings) -> None:
     stop, hurry = asyncio.Event(), asyncio.Event()
     # The port first: a second start by mistake must not start agents.
     listener = _listen(settings)
-    runner = web.AppRunner(
-        create_app(settings),
-        handler_cancellation=True,
-        access_log=None,
-        shutdown_timeout=DRAIN_TIMEOUT_S,
-    )
+    app = create_app(settings)
+    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=CANCEL_TIMEOUT_S)
     with _signals(stop, hurry):
         try:
             await runner.setup()
-            await web.SockSite(runner, listener, backlog=BACKLOG).start()
+            site = web.SockSite(runner, listener, backlog=BACKLOG)
+            await site.start()
             greeting = asyncio.create_task(greet(settings, listener.getsockname()[1]))
             await stop.wait()
             greeting.cancel()
             await asyncio.gather(greeting, return_exceptions=True)
-            logger.info("stopping; open requests get %.0fs to end", DRAIN_TIMEOUT_S)
+            await site.stop()
+            await _drain(app[IN_FLIGHT], hurry)
         finally:
-            await _clean_up(runner, hurry)
+            await runner.cleanup()
             listener.close()
 
 
-async def _clean_up(runner: web.AppRunner, hurry: asyncio.Event) -> None:
-    """Close the runner; when hurried, without waiting for open requests."""
-    cleaning = asyncio.create_task(runner.cleanup())
-    hurried = asyncio.create_task(hurry.wait())
-    await asyncio.wait({cleaning, hurried}, return_when=asyncio.FIRST_COMPLETED)
-    hurried.cancel()
-    if not cleaning.done() and runner.server is not None:
-        await runner.server.shutdown(0)
-    await cleaning
+async def _drain(in_flight: InFlight, hurry: asyncio.Event) -> None:
+    """Wait until no request is being served, at most for the drain time, and not when hurried."""
+    logger.info("stopping; %d open requests get %.0fs to end", in_flight.count, DRAIN_TIMEOUT_S)
+    waits = [asyncio.create_task(in_flight.wait_idle()), asyncio.create_task(hurry.wait())]
+    await asyncio.wait(waits, timeout=DRAIN_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+    await asyncio.gather(*waits, return_exceptions=True)
+    if in_flight.count:
+        logger.warning("%d requests did not end in time and are cut", in_flight.count)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
 import orjson
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp_sse import EventSourceResponse
 
 from cursorpipe_core import CursorpipeError
@@ -54,6 +54,11 @@ async def stream_frames(
             send_timeout=SEND_TIMEOUT_S,
             ping_interval=keepalive_s,
         )
+        # The class promises keep-alive to everybody; whether it holds, aiohttp knows.
+        del response.headers["Connection"]
+        if request.version < HttpVersion11:
+            # Without chunks the end of the connection is the only end an answer can have.
+            response.force_close()
         await response.prepare(request)
         async with response:
             await _send_all(request, response, first, frames)

@@ -73,6 +73,7 @@ class Answer:
         self.model = body.model or AUTO_MODEL
         self.began: Began | None = None
         self.usage: Usage | None = None
+        self._streamed = bool(body.stream)
         self._ignored_model = route.ignored_model
         self._mark = mark
         self._include_usage = bool(body.stream_options and body.stream_options.include_usage)
@@ -139,7 +140,8 @@ class Answer:
         if self.began is not None:
             headers["x-cursorpipe-backend"] = self.began.backend
             headers["x-cursorpipe-model"] = self.began.model or AUTO_MODEL
-        if self.usage is not None:
+        # A short stream knows its usage before its headers go out, a long one does not: neither tells.
+        if self.usage is not None and not self._streamed:
             headers["x-cursorpipe-usage"] = "estimated" if self.usage.estimated else "reported"
         return headers
 

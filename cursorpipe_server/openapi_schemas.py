@@ -1,0 +1,218 @@
+"""The JSON schemas of what the API takes and answers, as the OpenAPI document holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import Any
+
+from pydantic.json_schema import GenerateJsonSchema
+
+from cursorpipe_core import SlotState, Strategy
+from cursorpipe_server.chat.schemas import ChatCompletionRequest
+
+#: A JSON schema, or a part of one.
+Schema = dict[str, Any]
+
+REF_TEMPLATE = "#/components/schemas/{model}"
+
+
+def ref(name: str) -> Schema:
+    """Return a reference to a schema of the document."""
+    return {"$ref": REF_TEMPLATE.format(model=name)}
+
+
+def schemas() -> dict[str, Schema]:
+    """Return every schema of the document by its name."""
+    return {**_request_schemas(), **_CHAT, **_MODELS, **_ERRORS, **_OPERATIONS}
+
+
+class _Untitled(GenerateJsonSchema):
+    """Leaves out the titles that pydantic makes of field names; the pages would show each name twice."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        del schema
+        return False
+
+
+def _request_schemas() -> dict[str, Schema]:
+    body = ChatCompletionRequest.model_json_schema(ref_template=REF_TEMPLATE, schema_generator=_Untitled)
+    parts = body.pop("$defs", {})
+    return {ChatCompletionRequest.__name__: body, **parts}
+
+
+def _object(properties: Mapping[str, Schema], *, about: str, optional: Iterable[str] = ()) -> Schema:
+    left_out = frozenset(optional)
+    return {
+        "type": "object",
+        "description": about,
+        "properties": dict(properties),
+        "required": [name for name in properties if name not in left_out],
+    }
+
+
+def _text(about: str, *, null: bool = False) -> Schema:
+    return {"type": ["string", "null"] if null else "string", "description": about}
+
+
+def _count(about: str) -> Schema:
+    return {"type": "integer", "minimum": 0, "description": about}
+
+
+def _one_of(values: type[StrEnum], about: str) -> Schema:
+    return {"type": "string", "enum": [value.value for value in values], "description": about}
+
+
+def _list(items: Schema, about: str) -> Schema:
+    return {"type": "array", "items": items, "description": about}
+
+
+def _or_null(schema: Schema) -> Schema:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+_CREATED: Schema = {"type": "integer", "description": "Unix time in seconds."}
+_ID = _text("Begins with `chatcmpl-`; the same in all chunks of an answer.")
+_MODEL = _text("The model as it was asked for; `auto` if none was.")
+_INDEX: Schema = {"const": 0, "description": "There is always one choice."}
+_FINISH_REASONS = ["stop", "length", "content_filter"]
+
+_CHAT: dict[str, Schema] = {
+    "ChatCompletion": _object(
+        {
+            "id": _ID,
+            "object": {"const": "chat.completion"},
+            "created": _CREATED,
+            "model": _MODEL,
+            "choices": {**_list(ref("Choice"), "The one answer."), "minItems": 1, "maxItems": 1},
+            "usage": _or_null(ref("Usage")),
+        },
+        about="A whole answer.",
+    ),
+    "Choice": _object(
+        {
+            "index": _INDEX,
+            "message": ref("AssistantMessage"),
+            "logprobs": {"type": "null", "description": "The agent reports none."},
+            "finish_reason": {
+                "enum": _FINISH_REASONS,
+                "description": "Why the answer ended; `content_filter`: the agent refused.",
+            },
+        },
+        about="An answer and why it ended.",
+    ),
+    "AssistantMessage": _object(
+        {
+            "role": {"const": "assistant"},
+            "content": _text("The text of the answer."),
+            "refusal": {"type": "null", "description": "A refusal of the agent is part of its text."},
+        },
+        about="What the agent said.",
+    ),
+    "ChatCompletionChunk": _object(
+        {
+            "id": _ID,
+            "object": {"const": "chat.completion.chunk"},
+            "created": _CREATED,
+            "model": _MODEL,
+            "choices": {
+                **_list(ref("ChunkChoice"), "One, or none in the last chunk with the usage."),
+                "maxItems": 1,
+            },
+            "usage": {
+                **_or_null(ref("Usage")),
+                "description": "Only with `stream_options.include_usage`; null in all chunks but the last.",
+            },
+        },
+        about="One event of a streamed answer.",
+        optional={"usage"},
+    ),
+    "ChunkChoice": _object(
+        {
+            "index": _INDEX,
+            "delta": _object(
+                {"role": {"const": "assistant"}, "content": _text("The next piece of the text.")},
+                about="What is new.",
+                optional={"role", "content"},
+            ),
+            "finish_reason": {
+                "enum": [*_FINISH_REASONS, None],
+                "description": "Null until the answer ends.",
+            },
+        },
+        about="The next piece of the answer.",
+    ),
+    "Usage": _object(
+        {
+            "prompt_tokens": _count("Tokens of the conversation, with the cached ones."),
+            "completion_tokens": _count("Tokens of the answer."),
+            "total_tokens": _count("The sum of both."),
+            "prompt_tokens_details": _object(
+                {"cached_tokens": _count("Tokens that a cache of the provider held.")},
+                about="What the tokens of the conversation were.",
+            ),
+        },
+        about="Tokens of the request; `x-cursorpipe-usage` says whether they are estimated.",
+    ),
+}
+
+_MODELS: dict[str, Schema] = {
+    "Model": _object(
+        {
+            "id": _text("The name that `model` takes."),
+            "object": {"const": "model"},
+            "created": {**_CREATED, "description": "A fixed date: the agent tells none."},
+            "owned_by": _text("Always `cursor`."),
+        },
+        about="A model that can be asked for.",
+    ),
+    "ModelList": _object(
+        {"object": {"const": "list"}, "data": _list(ref("Model"), "`auto` is always among them.")},
+        about="The models that can be asked for.",
+    ),
+}
+
+_ERRORS: dict[str, Schema] = {
+    "Error": _object(
+        {
+            "error": _object(
+                {
+                    "message": _text("What happened, for people."),
+                    "type": _text("The kind of error."),
+                    "param": _text("The member of the request that is wrong.", null=True),
+                    "code": _text("The cause, for programs.", null=True),
+                },
+                about="The error.",
+            )
+        },
+        about="The body of every answer that is an error, and of the event that ends a failed stream.",
+    ),
+}
+
+_OPERATIONS: dict[str, Schema] = {
+    "Health": _object({"status": {"const": "ok"}}, about="The server is up."),
+    "Readiness": _object(
+        {
+            "version": _text("The version of cursorpipe."),
+            "ready": {"type": "boolean", "description": "A request made now would be served."},
+            "reason": _text("Why not, if not.", null=True),
+            "strategy": _one_of(Strategy, "Which backends serve."),
+            "workers": _list(ref("Worker"), "The agents that are kept alive."),
+            "subprocesses": _count("Agents that run for one request each, now."),
+        },
+        about="Whether an agent can serve, and what each one does.",
+    ),
+    "Worker": _object(
+        {
+            "slot": _count("The place of the worker; it outlives its process."),
+            "state": _one_of(SlotState, "Where the worker is in its life."),
+            "reason": _text("Why it is in this state, where there is something to say.", null=True),
+            "pid": {"type": ["integer", "null"], "description": "The process, if there is one."},
+            "restarts": _count("How often it was started again."),
+            "in_flight": _count("Requests it serves now."),
+            "sessions_ready": _count("Sessions that wait for a request."),
+            "notes": _list({"type": "string"}, "What the operator should know of it."),
+        },
+        about="One agent that is kept alive.",
+    ),
+}
