@@ -62,6 +62,7 @@ SwaggerUIBundle({
   url: "/openapi.json",
   dom_id: "#page",
   deepLinking: true,
+  defaultModelsExpandDepth: 0,
   displayRequestDuration: true,
   persistAuthorization: true,
   validatorUrl: null,
@@ -72,6 +73,7 @@ SwaggerUIBundle({
 const sans = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif";
 const mono = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace";
 Redoc.init("/openapi.json", {
+  jsonSamplesExpandLevel: "all",
   theme: { typography: { fontFamily: sans, headings: { fontFamily: sans }, code: { fontFamily: mono } } },
 }, document.getElementById("page"));
 """,

@@ -32,8 +32,8 @@ async def greet(settings: Settings, port: int) -> None:
 
 
 _OPEN_WARNING = """
-!! WARNING: listening on {host} without a token. Everybody who can reach this port uses your
-!! Cursor account. Set CURSORPIPE_BEARER_TOKEN, or CURSORPIPE_HOST=127.0.0.1.
+!! WARNING: listening on {host} without a token. Everybody who can reach this port can use the
+!! agent and its account. Set CURSORPIPE_BEARER_TOKEN, or CURSORPIPE_HOST=127.0.0.1.
 """
 
 

@@ -79,7 +79,12 @@ REQUEST_EXAMPLES: Mapping[str, dict[str, Any]] = {
     },
 }
 
-_ANSWER: Mapping[str, Any] = {"id": "chatcmpl-7f3a", "created": 1712160000, "model": "auto"}
+_ANSWER: Mapping[str, Any] = {
+    "id": "chatcmpl-7f3a",
+    "object": "chat.completion",
+    "created": 1712160000,
+    "model": "auto",
+}
 _USAGE: Mapping[str, Any] = {
     "prompt_tokens": 12,
     "completion_tokens": 9,
@@ -90,7 +95,6 @@ _TEXT = "An API is a set of rules by which programs talk."
 _MESSAGE = {"role": "assistant", "content": _TEXT, "refusal": None}
 COMPLETION_EXAMPLE: Mapping[str, Any] = {
     **_ANSWER,
-    "object": "chat.completion",
     "choices": [{"index": 0, "message": _MESSAGE, "logprobs": None, "finish_reason": "stop"}],
     "usage": _USAGE,
 }

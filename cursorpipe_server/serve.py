@@ -40,23 +40,27 @@ async def serve(settings: Settings) -> None:
     """
     stop, hurry = asyncio.Event(), asyncio.Event()
     # The port first: a second start by mistake must not start agents.
-    listener = _listen(settings)
+    listeners = _listen(settings)
     app = create_app(settings)
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=CANCEL_TIMEOUT_S)
     with _signals(stop, hurry):
         try:
             await runner.setup()
-            site = web.SockSite(runner, listener, backlog=BACKLOG)
-            await site.start()
-            greeting = asyncio.create_task(greet(settings, listener.getsockname()[1]))
+            sites = [web.SockSite(runner, listener, backlog=BACKLOG) for listener in listeners]
+            for site in sites:
+                await site.start()
+            greeting = asyncio.create_task(greet(settings, listeners[0].getsockname()[1]))
+            greeting.add_done_callback(_log_failure)
             await stop.wait()
             greeting.cancel()
             await asyncio.gather(greeting, return_exceptions=True)
-            await site.stop()
+            for site in sites:
+                await site.stop()
             await _drain(app[IN_FLIGHT], hurry)
         finally:
             await runner.cleanup()
-            listener.close()
+            for listener in listeners:
+                listener.close()
 
 
 async def _drain(in_flight: InFlight, hurry: asyncio.Event) -> None:
@@ -88,33 +92,40 @@ def _signals(stop: asyncio.Event, hurry: asyncio.Event) -> Iterator[None]:
             loop.remove_signal_handler(signum)
 
 
-def _listen(settings: Settings) -> socket.socket:
+def _listen(settings: Settings) -> list[socket.socket]:
+    """Listen on every address of the host; raises ListenError unless all of them can be had."""
     host, port = settings.server.host, settings.server.port
+    listeners: list[socket.socket] = []
     try:
-        family, kind, proto, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, proto)
-        try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, proto, _, address in dict.fromkeys(found):
+            listener = socket.socket(family, kind, proto)
+            listeners.append(listener)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
+            if family == socket.AF_INET6:
+                # The other family has a socket of its own where it is wanted.
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            # Any free port means the same one on every address.
+            listener.bind((address[0], port or listeners[0].getsockname()[1], *address[2:]))
             # Bound is not taken: only a listening socket keeps another start from the port.
             listener.listen(BACKLOG)
-        except OSError:
-            listener.close()
-            raise
-    except socket.gaierror as exc:
-        raise ListenError(f"CURSORPIPE_HOST: '{host}' is no address of this machine.") from exc
     except OSError as exc:
+        for listener in listeners:
+            listener.close()
         raise ListenError(_why_not(exc, host, port)) from exc
-    return listener
+    return listeners
 
 
 def _why_not(error: OSError, host: str, port: int) -> str:
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return f"CURSORPIPE_HOST: '{host}' is no address of this machine."
     if error.errno == errno.EADDRINUSE:
         return f"CURSORPIPE_PORT: port {port} on {host} is in use by another program."
     if error.errno == errno.EACCES:
         return f"CURSORPIPE_PORT: port {port} may not be used by this user; take one above 1023."
-    if error.errno == errno.EADDRNOTAVAIL:
-        return f"CURSORPIPE_HOST: '{host}' is no address of this machine."
     return f"CURSORPIPE_HOST, CURSORPIPE_PORT: cannot listen on {host} port {port}: {error.strerror}."
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.error("what is served could not be told", exc_info=error)

@@ -165,10 +165,11 @@ async def test_settings_come_from_a_file_in_the_working_directory(
 
 
 async def test_wrong_settings_are_told_all_at_once(start: Start) -> None:
-    program = await start("--demo", CURSORPIPE_PORT="x", CURSORPIPE_STRATEGY="best")
+    program = await start("--demo", CURSORPIPE_PORT="x", CURSORPIPE_STRATEGY="best", CURSOR_API_KEY="s3cret")
     assert await program.exit_status() == 2
     assert "CURSORPIPE_PORT" in program.complaint
     assert "CURSORPIPE_STRATEGY" in program.complaint
+    assert "s3cret" not in program.complaint
     assert "Traceback" not in program.complaint
 
 
@@ -198,8 +199,9 @@ async def test_a_wrong_command_line_is_refused(start: Start, arguments: list[str
     assert arguments[-1] in program.complaint
 
 
-async def test_listening_to_the_world_without_a_token_is_warned_of(start: Start) -> None:
-    program = await start("--demo", "--port", "0", CURSORPIPE_HOST="0.0.0.0")
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+async def test_listening_to_the_world_without_a_token_is_warned_of(start: Start, encoding: str) -> None:
+    program = await start("--port", "0", CURSORPIPE_HOST="0.0.0.0", PYTHONIOENCODING=encoding)
     await until(lambda: "WARNING" in program.output)
     assert "CURSORPIPE_BEARER_TOKEN" in program.output
 
@@ -230,6 +232,21 @@ async def test_check_tells_what_is_wrong(start: Start) -> None:
     models = next(line for line in program.output.splitlines() if "models" in line)
     assert models.startswith("✗")
     assert "invalid" in models
+
+
+async def test_check_can_be_read_on_a_terminal_without_unicode(start: Start) -> None:
+    program = await start("--check", PYTHONIOENCODING="ascii", CURSORPIPE_AGENT_BIN="no-such-agent")
+    assert await program.exit_status() == 1
+    assert "no-such-agent" in program.output
+
+
+async def test_localhost_is_every_address_of_that_name(start: Start, http: aiohttp.ClientSession) -> None:
+    program = await start("--demo", "--host", "localhost", "--port", "0")
+    port = (await program.url()).rpartition(":")[2]
+    for info in socket.getaddrinfo("localhost", None, type=socket.SOCK_STREAM):
+        host = f"[{info[4][0]}]" if info[0] == socket.AF_INET6 else info[4][0]
+        async with http.get(f"http://{host}:{port}/health") as response:
+            assert response.status == 200
 
 
 async def test_version_and_help(start: Start) -> None:
