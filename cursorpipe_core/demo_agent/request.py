@@ -1,0 +1,53 @@
+"""What somebody asks the demo agent to do: ``name key=value …``, from the environment or out of a prompt."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+_DIRECTIVE = re.compile(r"\[\[demo:([^\[\]]*)\]\]")
+
+
+class RequestError(ValueError):
+    """A request is not understood; the text says what is wrong with it."""
+
+
+class Request(NamedTuple):
+    """A scenario by name, with its parameters complete."""
+
+    name: str
+    parameters: Mapping[str, str]
+
+    def text(self, name: str) -> str:
+        """Return a parameter."""
+        return self.parameters[name]
+
+    def number(self, name: str) -> int:
+        """Return a parameter that counts something; 0 if it is empty."""
+        return int(self.parameters[name] or 0)
+
+    @property
+    def times(self) -> int | None:
+        """How many times the scenario applies; None: always."""
+        return int(self.parameters["times"]) if self.parameters.get("times") else None
+
+
+def split_words(text: str) -> tuple[str, dict[str, str]]:
+    """Return the name and the parameters that stand in a text; raises RequestError."""
+    name, *pairs = text.split() or [""]
+    parameters = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise RequestError(f"a parameter has no value: {pair}")
+        parameters[key] = value
+    return name, parameters
+
+
+def take_directive(prompt: str) -> tuple[str, str | None]:
+    """Return the prompt without its directives, and the words of the last of them."""
+    if "[[demo:" not in prompt:
+        return prompt, None
+    directives = _DIRECTIVE.findall(prompt)
+    return _DIRECTIVE.sub("", prompt), directives[-1] if directives else None

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.unit.demo_agent.driver import Client, Place
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+@pytest.fixture
+def start(place: Place) -> Iterator[Callable[..., Client]]:
+    """Start an ACP process: `start(SCENARIO="…")`, with more of the command line in front of `acp`."""
+    clients: list[Client] = []
+
+    def start(*argv: str, key: str | None = "demo-key", **switches: str) -> Client:
+        client = Client(place.start(*argv, "acp", key=key, **switches))
+        clients.append(client)
+        return client
+
+    yield start
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def client(start: Callable[..., Client]) -> Client:
+    """An initialized ACP process without a scenario."""
+    client = start()
+    client.initialize()
+    return client
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """An initialized ACP process for tests that want only a session of their own."""
+    client = Client(Place(tmp_path_factory.mktemp("shared")).start("acp"))
+    client.initialize()
+    yield client
+    client.close()
