@@ -55,3 +55,8 @@ class DemoAgent:
     def starts(self, mode: str) -> list[list[str]]:
         """Return the command lines of the processes started in a mode, `acp` or `print`."""
         return [event["argv"] for event in self.events("start", mode=mode)]
+
+    def pids(self) -> list[int]:
+        """Return the ids of all processes there ever were: the agents and what they left behind."""
+        started = [event["pid"] for event in self.events("start")]
+        return [*started, *(event["grandchild"] for event in self.events("grandchild"))]

@@ -13,15 +13,15 @@ import pytest
 from tests.contract.conftest import TOKEN, ServeUrl
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+SNIPPETS: list[str] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 #: Seconds a snippet may take; LiteLLM needs most of them to be imported.
 SNIPPET_S = 110
 
 
 def snippet(package: str) -> str:
-    (found,) = (code for code in SNIPPETS if re.search(rf"^(?:from|import) {package}\b", code, re.MULTILINE))
-    return found
+    imports = re.compile(rf"^(?:from|import) {package}\b", re.MULTILINE)
+    return next(code for code in SNIPPETS if imports.search(code))
 
 
 @pytest.mark.timeout(120)

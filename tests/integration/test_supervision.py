@@ -155,8 +155,7 @@ async def test_nothing_survives_the_server(serve: Serve, agent: DemoAgent, scena
     client = await serve(strategy="acp", workers=2, ready=scenario != "deaf at=start")
     await agent.wait_for("start", count=2)
     await client.close()
-    pids = [event["pid"] for event in agent.events() if event["event"] in {"start", "grandchild"}]
-    await until(lambda: not [pid for pid in pids if psutil.pid_exists(pid)])
+    await until(lambda: not [pid for pid in agent.pids() if psutil.pid_exists(pid)])
 
 
 async def test_nothing_survives_a_pinned_request_either(serve: Serve, agent: DemoAgent) -> None:
@@ -164,8 +163,7 @@ async def test_nothing_survives_a_pinned_request_either(serve: Serve, agent: Dem
     await answer(client, "hi [[demo:grandchild]]")
     await agent.wait_for("start")
     await client.close()
-    pids = [event["pid"] for event in agent.events() if event["event"] in {"start", "grandchild"}]
-    await until(lambda: not [pid for pid in pids if psutil.pid_exists(pid)])
+    await until(lambda: not [pid for pid in agent.pids() if psutil.pid_exists(pid)])
 
 
 async def test_stopping_ends_requests_that_run(serve: Serve, agent: DemoAgent) -> None:
