@@ -272,7 +272,7 @@ def demo_agent_settings() -> dict[str, Any]:
     return {
         "stand_in": (sys.executable, "-m", "cursorpipe_core.demo_agent"),
         "stand_in_env": {"PYTHONPATH": package_root, **switches},
-        "api_key": "demo",
+        "api_key": "key-of-the-demo-agent",
         "auth_token": "",
     }
 

@@ -9,6 +9,7 @@ from cursorpipe_core.catalogue import list_models
 from cursorpipe_core.config import AgentSettings
 from cursorpipe_core.errors import CursorpipeError
 from cursorpipe_core.habitat import habitat
+from cursorpipe_core.outcome import judge_exit
 from cursorpipe_core.process import run_command
 from cursorpipe_core.worker import AgentWorker
 
@@ -94,7 +95,7 @@ async def _session(settings: AgentSettings) -> Finding:
 
 
 async def _output(settings: AgentSettings, word: str) -> str:
-    """Return the first line of what a small command of the CLI prints."""
+    """Return the first line of what a small command of the CLI prints; raises why it fails."""
     async with habitat(settings) as place:
         result = await run_command(
             (*settings.command(), word),
@@ -103,4 +104,6 @@ async def _output(settings: AgentSettings, word: str) -> str:
             timeout=COMMAND_TIMEOUT_S,
             what=f"`{word}`",
         )
-    return (result.stdout.strip() or result.stderr).partition("\n")[0]
+    if result.returncode != 0:
+        raise judge_exit(result.returncode, f"{result.stdout}\n{result.stderr}", settings.redact)
+    return result.stdout.strip().partition("\n")[0]

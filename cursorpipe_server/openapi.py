@@ -48,8 +48,9 @@ _HEADERS: Mapping[str, tuple[str, Schema]] = {
         {"type": "string"},
     ),
     "x-cursorpipe-ignored": (
-        "`model` if the name of a model was ignored, as the strategy `acp` does.",
-        {"const": "model"},
+        "The parameters that were given and have no effect; `model` if its name was ignored, as the strategy "
+        "`acp` does.",
+        {"type": "string"},
     ),
     "x-cursorpipe-usage": (
         "Whether the agent reported the usage or it is estimated from the text; not on streams.",
@@ -60,6 +61,7 @@ _HEADERS: Mapping[str, tuple[str, Schema]] = {
         "`false` if the agent had begun to work: a repeat might do things twice. OpenAI's clients obey it.",
         {"const": "false"},
     ),
+    "Allow": ("The methods of the route.", {"type": "string"}),
     "WWW-Authenticate": ("Names the scheme, where the bearer token is at fault.", {"type": "string"}),
 }
 
@@ -69,7 +71,7 @@ OpenAI's chat completions, answered by the Cursor Agent CLI.
 Point any OpenAI client at `/v1` of this server. If the server was given a token, `/v1` takes it as
 `Authorization: Bearer …`; without one it takes any.
 
-Every error, that of an unknown URL included, has OpenAI's envelope
+Every error but the 503 of `/ready`, that of an unknown URL included, has OpenAI's envelope
 `{"error": {"message", "type", "param", "code"}}`.
 """
 
@@ -81,7 +83,8 @@ Continues a conversation, whole or, with `stream`, as server-sent events.
 | `auto` or absent | warm agent, Cursor picks | warm agent, Cursor picks | own process, Cursor picks |
 | a name | own process with that model | warm agent, the name is ignored | own process with that model |
 
-Members that are not listed, such as `temperature`, are accepted and have no effect.
+Members that are not listed, such as `temperature`, are accepted and have no effect; the header
+`x-cursorpipe-ignored` names them.
 """
 
 STREAM_DESCRIPTION = """\
@@ -256,6 +259,8 @@ def _error_response(status: int) -> dict[str, Any]:
         headers.append("x-should-retry")
     if status == 401:
         headers.append("WWW-Authenticate")
+    if status == 405:
+        headers.append("Allow")
     return {
         "description": _ERRORS[status],
         "headers": _header_refs(*headers),

@@ -62,6 +62,8 @@ MODELS = {
             "claude-opus-4-7", "Claude Opus 4.7", {"thinking": "true", "context": "200k", "effort": "high"}
         ),
         Model("cursor-grok-4.6", "Cursor Grok 4.6", {"effort": "medium"}),
+        Model("claude-4.5-sonnet", "Claude 4.5 Sonnet", {"thinking": "true"}),
+        Model("gpt-5.4-mini", "GPT-5.4 Mini", {"reasoning": "medium"}),
     )
 }
 
@@ -75,6 +77,13 @@ SLUGS = {
         Slug("gpt-5.3-codex-high", "GPT-5.3 Codex High", "gpt-5.3-codex", {"reasoning": "high"}),
         Slug("claude-opus-4-7-high", "Claude Opus 4.7 High", "claude-opus-4-7", {"effort": "high"}),
         Slug("cursor-grok-4.6-medium", "Cursor Grok 4.6 Medium", "cursor-grok-4.6", {"effort": "medium"}),
+        Slug(
+            "claude-4.5-sonnet-thinking",
+            "Claude 4.5 Sonnet Thinking",
+            "claude-4.5-sonnet",
+            {"thinking": "true"},
+        ),
+        Slug("gpt-5.4-mini-medium", "GPT-5.4 Mini Medium", "gpt-5.4-mini", {"reasoning": "medium"}),
     )
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import AsyncGenerator, Callable, Iterable
@@ -31,6 +32,14 @@ from cursorpipe_server.sse import DONE, Frames, frame
 #: When this program's models came to be, as far as the list of models says: the CLI tells no dates, and
 #: clients want the number to stay the same.
 MODELS_CREATED = 1712160000
+
+#: Parameters that are the caller's own notes: there is nothing of them to honour.
+_BOOKKEEPING = frozenset(
+    {"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"}
+)
+#: What of a caller's words may stand in a header, and how many of them.
+_HEADER_WORD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+MAX_IGNORED_NAMED = 32
 
 _ROLES = {"developer": Role.SYSTEM, "function": Role.TOOL}
 _FINISH_REASONS = {
@@ -74,7 +83,7 @@ class Answer:
         self.began: Began | None = None
         self.usage: Usage | None = None
         self._streamed = bool(body.stream)
-        self._ignored_model = route.ignored_model
+        self._ignored = _ignored(body, route)
         self._mark = mark
         self._include_usage = bool(body.stream_options and body.stream_options.include_usage)
 
@@ -135,8 +144,8 @@ class Answer:
     def headers(self) -> dict[str, str]:
         """Return what the answer's headers tell by now of how it was made."""
         headers: dict[str, str] = {}
-        if self._ignored_model:
-            headers["x-cursorpipe-ignored"] = "model"
+        if self._ignored:
+            headers["x-cursorpipe-ignored"] = ", ".join(self._ignored)
         if self.began is not None:
             headers["x-cursorpipe-backend"] = self.began.backend
             headers["x-cursorpipe-model"] = self.began.model or AUTO_MODEL
@@ -169,6 +178,13 @@ class Answer:
         if self._include_usage:
             chunk["usage"] = None
         return chunk
+
+
+def _ignored(body: ChatCompletionRequest, route: Route) -> list[str]:
+    """Name the parameters that were given and have no effect on the answer."""
+    given = [name for name, value in (body.model_extra or {}).items() if value is not None]
+    names = sorted(name for name in given if name not in _BOOKKEEPING and _HEADER_WORD.fullmatch(name))
+    return [*(["model"] if route.ignored_model else []), *names[:MAX_IGNORED_NAMED]]
 
 
 def model_object(model: Model) -> dict[str, Any]:
