@@ -48,8 +48,7 @@ _HEADERS: Mapping[str, tuple[str, Schema]] = {
         {"type": "string"},
     ),
     "x-cursorpipe-ignored": (
-        "The parameters that were given and have no effect; `model` if its name was ignored, as the strategy "
-        "`acp` does.",
+        "The parameters that were given and have no effect; `model` among them under the strategy `acp`.",
         {"type": "string"},
     ),
     "x-cursorpipe-usage": (

@@ -40,12 +40,16 @@ def snippet(package: str) -> str:
         for package in ("langchain_openai", "litellm", "openai")
     ],
 )
-@pytest.mark.parametrize("model", ["auto", "composer-2.5"])
+@pytest.mark.parametrize("model", ["claude-4.5-sonnet-thinking", "auto"])
 def test_the_readmes_snippet_prints_an_answer(serve_url: ServeUrl, package: str, model: str) -> None:
-    code = snippet(package).replace("http://localhost:8080/v1", serve_url())
-    code = (
-        code.replace('"unused"', f'"{TOKEN}"').replace('"auto"', f'"{model}"').replace("/auto", f"/{model}")
-    )
+    code = snippet(package)
+    for written, meant in (
+        ("http://localhost:8080/v1", serve_url()),
+        ('"unused"', f'"{TOKEN}"'),
+        ("claude-4.5-sonnet-thinking", model),
+    ):
+        assert written in code
+        code = code.replace(written, meant)
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=SNIPPET_S, check=False
     )

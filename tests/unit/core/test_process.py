@@ -37,8 +37,11 @@ class Watched:
 Start = Callable[[str], Watched]
 
 
-@pytest.fixture
-async def start() -> AsyncIterator[Start]:
+@pytest.fixture(params=["pidfd", "polling"])
+async def start(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Start]:
+    """Start children, and look after them in both ways that systems offer."""
+    if request.param == "polling":
+        monkeypatch.setattr("cursorpipe_core.process._pidfd", lambda _: None)
     async with AsyncExitStack() as stack, asyncio.timeout(30):
 
         def begin(code: str) -> Watched:

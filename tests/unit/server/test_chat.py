@@ -168,7 +168,7 @@ async def test_a_model_that_is_ignored_is_said_to_be(
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_parameters_without_effect_are_named(client: Client, stream: bool) -> None:
-    body = ask(stream=stream, temperature=0, tools=[], user="me", top_p=None, **{"bad\r\nname": 1})
+    body = ask(stream=stream, temperature=0, tools=[], user="me", top_p=None) | {"bad\r\nname": 1}
     headers = (await client.post(CHAT, json=body)).headers
     assert headers["x-cursorpipe-ignored"] == "temperature, tools"
 
