@@ -120,7 +120,8 @@ class Supervisor:
 
     def _pick(self, other_than: AgentWorker | None) -> AgentWorker | None:
         ready = [slot.worker for slot in self._slots if slot.state is SlotState.READY and slot.worker]
-        return min(ready, key=lambda worker: (worker is other_than, worker.in_flight), default=None)
+        serving = [worker for worker in ready if worker.serves]
+        return min(serving, key=lambda worker: (worker is other_than, worker.in_flight), default=None)
 
     def _raise_if_hopeless(self) -> None:
         """Raise if no slot serves or is about to."""

@@ -68,6 +68,11 @@ class AgentWorker:
         return self._pid
 
     @property
+    def serves(self) -> bool:
+        """Whether a turn can be begun; the process may be dead before anybody has been told why."""
+        return not (self._end.done() or self._output_ended.is_set())
+
+    @property
     def in_flight(self) -> int:
         """How many turns are open, cancelled ones included until the agent has confirmed them."""
         return self._in_flight
