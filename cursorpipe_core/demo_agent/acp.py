@@ -76,11 +76,9 @@ class Server:
         if self._context.faults.deaf_from_start():
             self._process.hang()
         for line in sys.stdin.buffer:
-            # A line that is no message is passed over in silence (CLI contract §4.1).
-            with contextlib.suppress(ValueError):
-                message = json.loads(line)
-                if isinstance(message, dict):
-                    self._dispatch(message)
+            message = _parse(line)
+            if message is not None:
+                self._dispatch(message)
             if self._deaf:
                 self._process.hang()
         if self._process.stubborn:
@@ -95,8 +93,8 @@ class Server:
             return
         session = params.get("sessionId")
         self._record.add("received", id=message.get("id"), method=method, session=session, params=params)
-        if method == "initialize" and (request := self._context.faults.claim("crash-before-initialize")):
-            crash(self._process, request)
+        if method == "initialize":
+            self._greet(params)
         if "id" not in message:
             if method == "session/cancel":
                 self._cancel(session)
@@ -125,14 +123,20 @@ class Server:
         with contextlib.suppress(BrokenPipeError):
             self._peer.refuse(request_id, error)
 
-    # One method for each request, in the order of a client's life.
-
-    def _initialize(self, request_id: Any, params: Json) -> None:
-        if self._context.faults.claim("silent-initialize"):
-            return
+    def _greet(self, params: Json) -> None:
+        """Note what the client can pick, before a request that it sent right behind is looked at."""
+        if request := self._context.faults.claim("crash-before-initialize"):
+            crash(self._process, request)
         capabilities = params.get("clientCapabilities")
         meta = capabilities.get("_meta") if isinstance(capabilities, dict) else None
         self._parameterized = isinstance(meta, dict) and meta.get("parameterizedModelPicker") is True
+
+    # One method for each request, in the order of a client's life.
+
+    def _initialize(self, request_id: Any, params: Json) -> None:
+        del params
+        if self._context.faults.claim("silent-initialize"):
+            return
         self._peer.answer(request_id, _INITIALIZED)
 
     def _authenticate(self, request_id: Any, params: Json) -> None:
@@ -195,7 +199,7 @@ class Server:
 
     def _set_model(self, request_id: Any, params: Json) -> None:
         self._session(params)
-        self._context.selection.choose_value(params.get("modelId"), parameterized=self._parameterized)
+        self._choose_model(params.get("modelId"))
         self._peer.answer(request_id, {})
 
     def _set_config_option(self, request_id: Any, params: Json) -> None:
@@ -204,7 +208,7 @@ class Server:
         if option == "mode":
             self._put_into_mode(session, value)
         elif option == "model":
-            self._context.selection.choose_value(value, parameterized=self._parameterized)
+            self._choose_model(value)
         elif isinstance(option, str) and self._parameterized:
             self._context.selection.choose_parameter(option, value)
         else:
@@ -247,17 +251,28 @@ class Server:
         )
         previous = session.begin(turn)
         if previous is not None:
-            self._record.add("cancelled", session=session.id)
+            self._stop(previous)
         # Not in the turn's thread: the next line must not be read.
         self._deaf = prompt.request.name == "deaf"
         _in_thread(lambda: run_turn(turn, prompt, request_id, previous))
 
     def _cancel(self, session_id: Any) -> None:
         session = self._sessions.get(session_id) if isinstance(session_id, str) else None
-        if session is not None and session.cancel():
-            self._record.add("cancelled", session=session_id)
+        turn = session.running if session is not None else None
+        if turn is not None:
+            self._stop(turn)
 
     # What several of them need.
+
+    def _stop(self, turn: AcpStage) -> None:
+        # Recorded first: who sees the end of the turn may look for its cause at once.
+        self._record.add("cancelled", session=turn.session.id)
+        turn.cancel()
+
+    def _choose_model(self, value: Any) -> None:
+        if self._context.faults.claim("model-refused"):
+            raise _invalid(f"Invalid model value: {value}")
+        self._context.selection.choose_value(value, parameterized=self._parameterized)
 
     def _check_signed_in(self) -> None:
         if not self._signed_in:
@@ -309,6 +324,15 @@ class Server:
         self._peer.update(
             session.id, {"sessionUpdate": "available_commands_update", "availableCommands": COMMANDS}
         )
+
+
+def _parse(line: bytes) -> Json | None:
+    """Read a line; one that is no message is passed over in silence (CLI contract §4.1)."""
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return message if isinstance(message, dict) else None
 
 
 def _in_thread(function: Callable[[], None]) -> None:

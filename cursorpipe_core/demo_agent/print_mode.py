@@ -65,7 +65,7 @@ def _run_turn(context: Context, chat: Conversation, prompt: Prompt) -> NoReturn:
     turn = PrintStage(context, chat, prompt)
     process.record.add(
         "prompt",
-        session=None,
+        session=chat.id,
         scenario=prompt.request.name,
         model=context.selection.slug.slug,
         mode=context.invocation.get("mode"),
@@ -82,7 +82,7 @@ def _run_turn(context: Context, chat: Conversation, prompt: Prompt) -> NoReturn:
         process.fail(texts.NOT_SIGNED_IN)
     except BrokenPipeError:
         process.leave(1)
-    process.record.add("finished", session=None, stop="end_turn")
+    process.record.add("finished", session=chat.id, stop="end_turn")
     if turn.lingers or process.stubborn:
         process.hang()
     process.leave(0)
@@ -145,7 +145,8 @@ class PrintStage(Stage):
                 "result": answer,
                 "session_id": self._chat.id,
                 "request_id": new_id(),
-                "usage": {
+                "usage": self.usage
+                or {
                     "inputTokens": len(self.question) // 4 + 1,
                     "outputTokens": len(answer) // 4 + 1,
                     "cacheReadTokens": _BUILT_IN_TOKENS,

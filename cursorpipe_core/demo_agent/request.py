@@ -1,4 +1,4 @@
-"""What somebody asks the demo agent to do: ``name key=value …``, from the environment or out of a prompt."""
+"""What somebody asks the demo agent to do: ``name key=value key="a value"``, by environment or prompt."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 _DIRECTIVE = re.compile(r"\[\[demo:([^\[\]]*)\]\]")
+_WORD = re.compile(r'(?:"[^"]*"|[^\s"])+')
 
 
 class RequestError(ValueError):
@@ -34,14 +35,20 @@ class Request(NamedTuple):
 
 
 def split_words(text: str) -> tuple[str, dict[str, str]]:
-    """Return the name and the parameters that stand in a text; raises RequestError."""
-    name, *pairs = text.split() or [""]
+    r"""Return the name and the parameters that stand in a text; raises RequestError.
+
+    A value in double quotes may have spaces; ``\n`` in it is a line feed.
+    """
+    if text.count('"') % 2:
+        raise RequestError(f"a quotation is not closed: {text}")
+    name, *pairs = _WORD.findall(text) or [""]
     parameters = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals:
             raise RequestError(f"a parameter has no value: {pair}")
-        parameters[key] = value
+        quoted = value.startswith('"') and value.endswith('"')
+        parameters[key] = value[1:-1].replace("\\n", "\n") if quoted else value
     return name, parameters
 
 

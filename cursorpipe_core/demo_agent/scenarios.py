@@ -37,6 +37,8 @@ class Scenario(NamedTuple):
 
 
 _SLOW = {"count": "200", "ms": "25"}
+_CANCELLABLE = {"cancellable": "1"}
+_TOKENS = {"input": "740", "output": "307", "cache_read": "28160", "cache_write": "0"}
 
 SCENARIOS: dict[str, Scenario] = {
     "answer": Scenario("think, introduce yourself, repeat the question: the default"),
@@ -67,6 +69,7 @@ SCENARIOS: dict[str, Scenario] = {
         "fail to open a session, the first time", parameters={"times": "1"}, when=When.SESSION
     ),
     "no-modes": Scenario("open sessions that have no modes", when=When.SESSION),
+    "model-refused": Scenario("refuse every change of the model over ACP", when=When.SESSION),
     # -- the turn goes wrong
     **{
         name: Scenario(
@@ -80,11 +83,15 @@ SCENARIOS: dict[str, Scenario] = {
         "die when the prompt is there", script.crash_before_first_chunk, script.CRASH_PARAMETERS
     ),
     "crash-mid-stream": Scenario("die within the answer", script.crash_mid_stream, script.CRASH_PARAMETERS),
-    "silent-prompt": Scenario("say nothing in the turn", script.stay_silent),
+    "silent-prompt": Scenario(
+        "say nothing in the turn; cancellable=0: not even when cancelled", script.stay_silent, _CANCELLABLE
+    ),
     "deaf": Scenario(
         "read no more, and stay alive; at=start: from the start on", script.stay_silent, {"at": "prompt"}
     ),
-    "linger": Scenario("answer, and never finish", script.linger),
+    "linger": Scenario(
+        "answer, and never finish; cancellable=0: not even when cancelled", script.linger, _CANCELLABLE
+    ),
     "ignore-sigterm": Scenario(
         "outlive SIGTERM and the end of the input", script.ignore_sigterm, when=When.START
     ),
@@ -124,9 +131,12 @@ SCENARIOS: dict[str, Scenario] = {
         "answers that look like errors and are none", script.talk_about_error, {"variant": "1"}
     ),
     "echo": Scenario("the prompt and nothing else", script.echo),
+    "usage": Scenario("token figures of one's choice in print mode", script.report_usage, _TOKENS),
 }
 
-_NUMBERS = frozenset({"status", "signal", "ms", "count", "bytes", "late", "seconds", "variant", "times"})
+_NUMBERS = frozenset(
+    {"status", "signal", "ms", "count", "bytes", "late", "seconds", "variant", "times", *_TOKENS}
+)
 
 
 def parse_request(words: str) -> Request:

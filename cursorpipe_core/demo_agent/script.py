@@ -131,14 +131,19 @@ def crash_mid_stream(stage: Stage, request: Request) -> None:
 
 def stay_silent(stage: Stage, request: Request) -> None:
     """Take the prompt and say nothing."""
-    del request
+    stage.ignores_cancel = _ignores_cancel(request)
     stage.stay_silent()
 
 
 def linger(stage: Stage, request: Request) -> None:
     """Answer, and never come to the end."""
+    stage.ignores_cancel = _ignores_cancel(request)
     answer(stage, request)
     stage.lingers = True
+
+
+def _ignores_cancel(request: Request) -> bool:
+    return request.parameters.get("cancellable") == "0"
 
 
 def ignore_sigterm(stage: Stage, request: Request) -> None:
@@ -295,6 +300,17 @@ def unicode(stage: Stage, request: Request) -> None:
     stage.say("\ud83d")
     stage.say("\ude00")
     stage.say(" e\u0301 \u2028 done")
+
+
+def report_usage(stage: Stage, request: Request) -> None:
+    """Answer, with token figures that are known beforehand; only print mode has any (CLI contract §4.4)."""
+    stage.usage = {
+        "inputTokens": request.number("input"),
+        "outputTokens": request.number("output"),
+        "cacheReadTokens": request.number("cache_read"),
+        "cacheWriteTokens": request.number("cache_write"),
+    }
+    answer(stage, request)
 
 
 def empty(stage: Stage, request: Request) -> None:

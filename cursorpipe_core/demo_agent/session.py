@@ -31,6 +31,9 @@ _PERMISSIONS = (
     ("reject-once", "Reject", "reject_once"),
 )
 
+#: How long a turn waits for the last word of the one it displaces, which may never come.
+DISPLACED_WAIT_S = 1.0
+
 _GARBAGE = (
     b"this is not JSON\n"
     b"\n"
@@ -60,11 +63,9 @@ class Session:
         return self.conversation.id
 
     def begin(self, turn: AcpStage) -> AcpStage | None:
-        """Make a turn the running one; returns the one that it ends (single flight, CLI contract §4.4)."""
+        """Make a turn the running one; returns the one that it displaces, which is to be cancelled."""
         with self._lock:
             previous, self._turn = self._turn, turn
-        if previous is not None:
-            previous.cancel()
         return previous
 
     def end(self, turn: AcpStage) -> None:
@@ -73,13 +74,11 @@ class Session:
             if self._turn is turn:
                 self._turn = None
 
-    def cancel(self) -> bool:
-        """Stop the running turn; False: there is none."""
+    @property
+    def running(self) -> AcpStage | None:
+        """The turn that runs; None: there is none."""
         with self._lock:
-            turn = self._turn
-        if turn is not None:
-            turn.cancel()
-        return turn is not None
+            return self._turn
 
 
 class AcpStage(Stage):
@@ -231,7 +230,7 @@ def _decision(question: Question) -> str:
 def run_turn(turn: AcpStage, prompt: Prompt, request_id: Any, previous: AcpStage | None) -> None:
     """Run a turn to its end and answer the request that began it."""
     if previous is not None:
-        previous.finished.wait()
+        previous.finished.wait(DISPLACED_WAIT_S)
     try:
         _finish(turn, request_id, _perform(turn, prompt))
     except OSError:

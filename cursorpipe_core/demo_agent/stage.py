@@ -37,6 +37,7 @@ class Stage(ABC):
 
     ``lingers``, ``ignores_cancel`` and ``late_texts`` are for scenarios to set: the turn is never
     reported as finished; it goes on when it is cancelled; it says more after it was cancelled.
+    ``usage``, by the names of print mode, replaces the figures that the text would give.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Stage(ABC):
         self.lingers = False
         self.ignores_cancel = False
         self.late_texts: list[str] = []
+        self.usage: dict[str, int] = {}
         self._first_delay = knobs.first_ms / 1000
         self._delay = knobs.chunk_ms / 1000
 
@@ -97,7 +99,9 @@ class Stage(ABC):
             self.check_cancelled()
 
     def stay_silent(self) -> NoReturn:
-        """Say nothing more; only being cancelled ends it."""
+        """Say nothing more; being cancelled ends it, if anything does."""
+        if self.ignores_cancel:
+            self.process.hang()
         self.cancelled.wait()
         raise TurnCancelledError
 

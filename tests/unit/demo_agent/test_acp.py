@@ -188,6 +188,7 @@ def test_lines_that_are_no_messages_are_passed_over(client: Client) -> None:
         b"\n  \nnonsense\n[1]\n42\n\xff\xfe\n" + b'{"id":7}\n{"id":8,"result":null}\n{"method":"x"}\n'
     )
     client.write(b'{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"Parse error"}}\n')
+    client.write(b"[" * 200_000 + b"\n")
     assert client.turn(client.new_session(), "hello").stop == "end_turn"
     assert client.noise == []
     assert client.stderr == ""

@@ -37,6 +37,14 @@ def parameterized(start: Start) -> Client:
     return client
 
 
+def test_the_picker_is_known_to_a_session_asked_for_right_behind_it(start: Start) -> None:
+    client = start()
+    capabilities = {"_meta": {"parameterizedModelPicker": True}}
+    client.request("initialize", {"protocolVersion": 1, "clientCapabilities": capabilities})
+    offered = client.call("session/new", {"cwd": "/", "mcpServers": []})
+    assert offered["models"]["currentModelId"] == "default"
+
+
 def test_the_model_is_the_same_for_the_whole_process(client: Client) -> None:
     one, two = client.new_session(), client.new_session()
     assert client.call("session/set_model", {"sessionId": one, "modelId": OPUS}) == {}

@@ -76,10 +76,22 @@ def test_a_cancelled_turn_is_recorded(start: Start, place: Place) -> None:
     assert [event["stop"] for event in place.wait_for("finished")] == ["cancelled"]
 
 
-def test_a_turn_of_print_mode_has_no_session(place: Place) -> None:
-    place.ask("hello")
-    (event,) = place.events("prompt")
-    assert (event["session"], event["text"]) == (None, "hello")
+def test_a_turn_that_is_displaced_is_recorded_as_cancelled(start: Start, place: Place) -> None:
+    client = start()
+    client.initialize()
+    session = client.new_session()
+    first = client.prompt(session, "[[demo:silent-prompt]]")
+    client.prompt(session, "hello")
+    assert client.end_of(first, session).stop == "cancelled"
+    assert [event["session"] for event in place.events("cancelled")] == [session]
+
+
+def test_a_turn_of_print_mode_is_recorded_under_its_chat(place: Place) -> None:
+    chat = place.ask("hello").result["session_id"]
+    (prompt,) = place.events("prompt")
+    assert (prompt["session"], prompt["text"]) == (chat, "hello")
+    (finished,) = place.events("finished")
+    assert (finished["session"], finished["stop"]) == (chat, "end_turn")
 
 
 def test_every_end_is_recorded(start: Start, place: Place) -> None:

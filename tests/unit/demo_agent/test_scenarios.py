@@ -92,6 +92,7 @@ ENDS: dict[str, str | int | tuple[str, int]] = {
             *("ignore-cancel", "stderr-flood", "huge-line", "garbage", "slow-chunks", "chunks"),
             *("markers", "thoughts", "tool", "duplicate-tool-call", "ask-permission", "ask-question"),
             *("create-plan", "todo-request", "unicode", "empty", "talks-about-error", "echo"),
+            *("usage", "model-refused"),
         ],
         "end_turn",
     ),
@@ -354,6 +355,19 @@ def test_a_cancel_can_be_ignored(shared: Client) -> None:
     assert turn.text.endswith("word-30 ")
 
 
+@pytest.mark.parametrize("name", ["silent-prompt", "linger"])
+def test_a_turn_that_never_ends_may_give_in_to_a_cancel_or_not(client: Client, name: str) -> None:
+    session = client.new_session()
+    obedient = client.prompt(session, directive(name))
+    client.notify("session/cancel", {"sessionId": session})
+    assert client.end_of(obedient, session).stop == "cancelled"
+    deadlocked = client.prompt(session, directive(name, "cancellable=0"))
+    client.notify("session/cancel", {"sessionId": session})
+    # The one that displaces it does not wait for ever, and what came first would be answered first.
+    assert client.turn(session, "hello").stop == "end_turn"
+    assert deadlocked not in client._answers
+
+
 def test_chunks_may_follow_the_end_of_a_cancelled_turn(shared: Client) -> None:
     session = shared.new_session()
     request = shared.prompt(session, directive("late-chunks", "late=4"))
@@ -558,7 +572,21 @@ def test_the_echo_is_the_prompt(start: Start, place: Place, prompt: str) -> None
     assert place.ask(prompt, SCENARIO="echo").result["result"] == prompt
 
 
+def test_the_token_figures_can_be_chosen_in_print_mode(place: Place) -> None:
+    chosen = place.ask(directive("usage", "input=1 output=2 cache_read=3 cache_write=4")).result["usage"]
+    assert chosen == {"inputTokens": 1, "outputTokens": 2, "cacheReadTokens": 3, "cacheWriteTokens": 4}
+    assert place.ask("hello").result["usage"] != chosen
+
+
 # -- how a scenario is asked for
+
+
+def test_a_value_in_quotes_may_have_spaces_and_line_feeds(shared: Client, place: Place) -> None:
+    quoted = r'partial="One moment.\n\nI look" split=1'
+    turn = shared.turn(shared.new_session(), directive("capacity", quoted))
+    assert turn.text == f"One moment.\n\nI look\n\n{FAILURES['capacity'][0]}"
+    finished = place.ask("hello", SCENARIO='crash-at-start status=3 stderr="Out of luck"')
+    assert (finished.status, finished.stderr) == (3, "Out of luck\n")
 
 
 def test_the_last_directive_wins_and_none_is_repeated(shared: Client) -> None:
@@ -581,6 +609,7 @@ def test_a_directive_wins_over_the_environment(start: Start) -> None:
         ("", "no scenario ''"),
         ("chunks count=many", "'count' is not a number: many"),
         ("chunks many", "has no value: many"),
+        ('capacity partial="One', "quotation is not closed"),
         ("chunks colour=red", "no parameter 'colour'"),
         ("crash-mid-stream signal=15", "crash by signal 15"),
     ],
@@ -606,6 +635,19 @@ def test_a_session_can_fail_once(start: Start) -> None:
         {"details": "Failed to initialize session services"},
     )
     assert client.new_session()
+
+
+def test_a_change_of_the_model_can_be_refused(start: Start) -> None:
+    client = start(SCENARIO="model-refused times=2")
+    client.initialize()
+    session = client.new_session()
+    by_option = {"sessionId": session, "configId": "model", "value": "default[]"}
+    by_method = {"sessionId": session, "modelId": "default[]"}
+    for method, params in (("session/set_config_option", by_option), ("session/set_model", by_method)):
+        error = client.error(method, params)
+        assert error["code"] == -32602
+        assert error["data"] == {"message": "Invalid model value: default[]"}
+    assert client.call("session/set_model", by_method) == {}
 
 
 def test_a_session_can_have_no_modes(start: Start) -> None:
