@@ -7,7 +7,7 @@ import logging
 from types import TracebackType
 from typing import Self
 
-from cursorpipe_core.completion import FinishReason, ToolEvent, Usage
+from cursorpipe_core.completion import FinishReason, ToolEvent, Usage, well_formed
 from cursorpipe_core.config import AgentSettings, Permissions
 from cursorpipe_core.errors import AgentCrashError, CursorpipeError, SessionError
 from cursorpipe_core.habitat import habitat
@@ -199,7 +199,8 @@ class StreamReader:
 
     def _compare(self, result: str) -> None:
         """Hold the text that was shown against the result, and mend what can be mended."""
-        shown = "".join(self._shown)
+        # A character may have come in two halves.
+        shown = well_formed("".join(self._shown))
         if shown == result or not result:
             return
         if result.startswith(shown):

@@ -100,6 +100,16 @@ async def test_the_result_completes_an_answer_whose_end_was_lost(run: Run) -> No
     assert await run.text() == "Hello"
 
 
+async def test_a_character_that_came_in_halves_is_no_difference(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    for half in ("\\ud83d", "\\ude00"):
+        run.reader.feed(orjson.dumps(delta("HALF")).replace(b"HALF", half.encode()) + b"\n")
+    run.feed(result("😀"))
+    assert await run.text() == "😀"
+    assert not caplog.records
+
+
 async def test_an_answer_begun_anew_after_a_part_of_it_was_sent_is_a_failure(run: Run) -> None:
     run.feed(delta("Hel"), {"type": "retry", "subtype": "starting"}, delta("Hello"), result("Hello"))
     with pytest.raises(SessionError, match="anew"):
