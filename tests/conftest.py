@@ -27,3 +27,4 @@ async def nothing_left_behind() -> AsyncIterator[None]:
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--chaos-seconds", default="15", help="how long the chaos lasts")
     parser.addoption("--chaos-seed", default="1", help="what the chaos is drawn from")
+    parser.addoption("--leak-requests", default="300", help="how many requests are looked at for leaks")

@@ -126,15 +126,20 @@ class Chaos:
 
 @pytest.mark.timeout(0)
 async def test_under_chaos_every_request_ends_as_promised_and_nothing_is_left(
-    serve: Serve, agent: DemoAgent, pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch
+    serve: Serve,
+    agent: DemoAgent,
+    pytestconfig: pytest.Config,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     seconds = float(pytestconfig.getoption("--chaos-seconds"))
     seed = int(pytestconfig.getoption("--chaos-seed"))
     monkeypatch.setattr("cursorpipe_core.worker.CANCEL_TIMEOUT_S", 1.0)
     monkeypatch.setattr("cursorpipe_core.router.NETWORK_PAUSE_S", 0.1)
     monkeypatch.setattr("cursorpipe_core.restarts.LONGEST_DELAY_S", 1.0)
-    temporary = Path(tempfile.gettempdir())
-    before = set(temporary.glob("cursorpipe-*"))
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     descriptors = psutil.Process().num_fds()
     client = await serve(
         workers=2,
@@ -168,5 +173,5 @@ async def test_under_chaos_every_request_ends_as_promised_and_nothing_is_left(
     assert not chaos.broken, f"seed {seed}"
     assert chaos.ends[WHOLE] > 0
     await until(lambda: not [pid for pid in agent.pids() if psutil.pid_exists(pid)])
-    assert set(temporary.glob("cursorpipe-*")) <= before
+    assert not list(temporary.iterdir())
     assert psutil.Process().num_fds() <= descriptors + 4
