@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import tempfile
 from pathlib import Path
 
+import aiohttp
 import psutil
 import pytest
+from yarl import URL
 
 from cursorpipe_server.keys import ROUTER
 from tests.demo import DemoAgent
-from tests.integration.conftest import CHAT, Client, Serve, answer, ask
+from tests.integration.conftest import CHAT, Serve, ask
 from tests.waiting import until
 
 NAMED = "composer-2.5"
@@ -21,16 +24,18 @@ DROPPED_EVERY = 10
 PINNED_EVERY = 50
 
 
-async def one(client: Client, number: int) -> None:
+async def one(session: aiohttp.ClientSession, url: URL, number: int) -> None:
+    # Not by the test client, which keeps every response.
     if number % DROPPED_EVERY == 0:
         body = ask("[[demo:slow-chunks count=100 ms=10]]", stream=True)
-        async with client.post(CHAT, json=body) as response:
+        async with session.post(url, json=body) as response:
             await response.content.readline()
             response.close()
-    elif number % PINNED_EVERY == 1:
-        assert "hi" in await answer(client, "hi", model=NAMED)
-    else:
-        assert "hi" in await answer(client, f"hi {number}")
+        return
+    model = NAMED if number % PINNED_EVERY == 1 else "auto"
+    async with session.post(url, json=ask(f"hi {number}", model=model)) as response:
+        assert response.status == 200
+        assert f"hi {number}" in await response.text()
 
 
 @pytest.mark.timeout(0)
@@ -56,7 +61,7 @@ async def test_what_requests_take_is_given_back(
 
         async def work() -> None:
             for number in waiting:
-                await one(client, number)
+                await one(client.session, client.make_url(CHAT), number)
 
         await asyncio.gather(*(work() for _ in range(16)))
 
@@ -78,7 +83,9 @@ async def test_what_requests_take_is_given_back(
     before, descriptors, memory = taken(), process.num_fds(), process.memory_info().rss
     await run(range(requests))
     await until(quiet)
-    await until(lambda: taken() == before)
+    with contextlib.suppress(TimeoutError):
+        await until(lambda: taken() == before)
+    assert taken() == before
     grown = (process.memory_info().rss - memory) >> 20
     print(f"\n{requests} requests, {requests // DROPPED_EVERY} dropped: {before}, RSS grew by {grown} MiB")
     # The clients of this test keep connections of their own.
