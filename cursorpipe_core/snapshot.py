@@ -31,6 +31,7 @@ class WorkerSnapshot:
     in_flight: int
     sessions_ready: int
     notes: Sequence[str]
+    permissions_refused: int = 0
 
 
 @dataclass(frozen=True, slots=True)

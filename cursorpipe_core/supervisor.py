@@ -57,6 +57,7 @@ class Slot:
             in_flight=serving.in_flight if serving else 0,
             sessions_ready=serving.sessions_ready if serving else 0,
             notes=tuple(worker.notes) if worker else (),
+            permissions_refused=serving.permissions_refused if serving else 0,
         )
 
 

@@ -134,6 +134,11 @@ class AgentWorker:
         self._client.prompt(session_id, prompt, turn, on_end=lambda: self._end_turn(session_id))
 
     @property
+    def permissions_refused(self) -> int:
+        """How many permission requests of the agent were refused in its life."""
+        return self._client.permissions_refused
+
+    @property
     def sessions_opened(self) -> int:
         """How many sessions the process has opened in its life."""
         return self._sessions_opened

@@ -214,6 +214,7 @@ _OPERATIONS: dict[str, Schema] = {
             "in_flight": _count("Requests it serves now."),
             "sessions_ready": _count("Sessions that wait for a request."),
             "notes": _list({"type": "string"}, "What the operator should know of it."),
+            "permissions_refused": _count("Permission requests of the agent that were refused."),
         },
         about="One agent that is kept alive.",
     ),

@@ -24,6 +24,7 @@ async def test_ready_tells_what_each_worker_does(client: Client) -> None:
             "in_flight": 1,
             "sessions_ready": 2,
             "notes": ["a note"],
+            "permissions_refused": 0,
         }
     ]
 
