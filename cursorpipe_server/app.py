@@ -7,29 +7,44 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from cursorpipe_core import Router
+from cursorpipe_server.auth import bearer_auth
+from cursorpipe_server.bounds import bounded_body, invite_body
 from cursorpipe_server.config import Settings
+from cursorpipe_server.cors import Cors
+from cursorpipe_server.guard import browser_guard
 from cursorpipe_server.inflight import InFlight
 from cursorpipe_server.keys import IN_FLIGHT, ROUTER, SETTINGS
-from cursorpipe_server.middlewares import add_headers, bearer_auth, errors, request_line
+from cursorpipe_server.middlewares import add_headers, errors, request_line
 from cursorpipe_server.routes import ROUTES
 
 
 def create_app(settings: Settings) -> web.Application:
     """Return the application; it is to be run with handler cancellation, or no client can leave."""
-    token = settings.server.bearer_token
+    server = settings.server
+    tokens, origins = server.tokens(), server.origins()
+    cors = Cors(origins, frozenset(route.method for route in ROUTES)) if origins else None
     app = web.Application(
-        middlewares=[request_line, errors, *([bearer_auth(token)] if token else [])],
-        client_max_size=settings.server.max_body_mb * 1024 * 1024,
+        middlewares=[
+            request_line,
+            bounded_body,
+            errors,
+            browser_guard(origins, None if tokens else server.hosts()),
+            *([cors.preflight()] if cors else []),
+            *([bearer_auth(tokens)] if tokens else []),
+        ],
+        client_max_size=server.max_body_mb * 1024 * 1024,
     )
     app[SETTINGS] = settings
     app[IN_FLIGHT] = InFlight()
     app.on_response_prepare.append(add_headers)
+    if cors:
+        app.on_response_prepare.append(cors.add_headers)
     app.cleanup_ctx.append(_run_agents)
     for route in ROUTES:
         if route.method == "GET":
             app.router.add_get(route.path, route.handler)
         else:
-            app.router.add_route(route.method, route.path, route.handler)
+            app.router.add_route(route.method, route.path, route.handler, expect_handler=invite_body)
     return app
 
 

@@ -11,7 +11,12 @@ from pydantic import BaseModel, ValidationError
 
 from cursorpipe_core import InvalidRequestError
 from cursorpipe_server.errors import PayloadError
+from cursorpipe_server.origins import is_from_browser
 
+#: How deep arrays and objects of a body may be nested; a tool's JSON schema has a dozen levels.
+MAX_DEPTH = 64
+
+_CONTAINERS = frozenset({dict, list})
 _NOTHING: Any = object()
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -23,9 +28,12 @@ async def read_body(request: web.Request, model: type[Body]) -> Body:
     Raises PayloadError for a media type that is not JSON, aiohttp's 413 for a body over the limit, and
     InvalidRequestError, whose ``param`` is the path of the first wrong member, for everything else.
     """
-    # A request that names no type is taken at its word, as OpenAI's own servers take it.
-    if "Content-Type" in request.headers and not _is_json(request.content_type):
-        raise PayloadError(f"The content type must be application/json, not {request.content_type}.")
+    # A program that names no type is taken at its word, as OpenAI's own servers take it. A page is not: what
+    # it sends without one, or with one that is not JSON, was never put to the test of a preflight.
+    named = "Content-Type" in request.headers
+    if (named or is_from_browser(request.headers)) and not _is_json(request.content_type):
+        given = request.content_type if named else "missing"
+        raise PayloadError(f"The content type must be application/json, not {given}.")
     try:
         raw = await request.read()
     except web.RequestPayloadError as exc:
@@ -33,11 +41,35 @@ async def read_body(request: web.Request, model: type[Body]) -> Body:
     try:
         data = orjson.loads(raw)
     except orjson.JSONDecodeError as exc:
+        if "depth" in exc.msg:
+            raise _too_deep() from exc
         raise InvalidRequestError(f"The body is not valid JSON: {exc.msg} at byte {exc.pos}.") from exc
+    # The count is an upper bound of the depth, and for most bodies that settles it.
+    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _is_deeper(data, MAX_DEPTH):
+        raise _too_deep()
     try:
         return model.model_validate(data)
     except ValidationError as exc:
         raise _invalid(exc, data) from exc
+
+
+def _too_deep() -> InvalidRequestError:
+    return InvalidRequestError(f"The body is nested deeper than {MAX_DEPTH} levels.")
+
+
+def _is_deeper(data: Any, levels: int) -> bool:
+    """Whether arrays and objects are nested deeper than ``levels``; level by level, without recursion."""
+    level = [data] if type(data) in _CONTAINERS else []
+    for _ in range(levels):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if type(outer) is dict else outer)
+            if type(inner) in _CONTAINERS
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _is_json(content_type: str) -> bool:

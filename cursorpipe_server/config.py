@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +15,8 @@ from dotenv import dotenv_values
 from environs import EnvValidationError, FileAwareEnv, validate
 
 from cursorpipe_core import AgentSettings, SettingsError, SettingSpec, SupervisorSettings, setting, specs
+from cursorpipe_server.origins import AllowedOrigins, read_hosts, read_origins
+from cursorpipe_server.tokens import Tokens, read_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +47,25 @@ class ServerSettings:
         secret=True,
         doc="When set, every request but the public ones must carry it as `Authorization: Bearer …`.",
     )
+    bearer_tokens: str = setting(
+        "CURSORPIPE_BEARER_TOKENS",
+        default="",
+        secret=True,
+        doc="More tokens, separated by commas: `token` or `name=token`; the name is the client's in the log. "
+        "In a file also one a line, with `#` comments.",
+    )
+    allowed_hosts: tuple[str, ...] = setting(
+        "CURSORPIPE_ALLOWED_HOSTS",
+        default=(),
+        doc="Names by which browsers may reach a server without a token, separated by commas, beside "
+        "`localhost` and IP addresses. Programs may use any name.",
+    )
+    cors_origins: tuple[str, ...] = setting(
+        "CURSORPIPE_CORS_ORIGINS",
+        default=(),
+        doc="Origins whose pages may use the server, such as `https://app.example`, separated by commas; "
+        "with a token also `*`.",
+    )
     keepalive_s: float = setting(
         "CURSORPIPE_KEEPALIVE_S",
         default=10.0,
@@ -54,12 +75,31 @@ class ServerSettings:
     max_body_mb: int = setting(
         "CURSORPIPE_MAX_BODY_MB", default=32, least=1, most=1024, doc="Largest request body, in MiB."
     )
+    drain_timeout_s: float = setting(
+        "CURSORPIPE_DRAIN_TIMEOUT_S",
+        default=10.0,
+        least=0,
+        doc="Seconds that open requests get to end once the server is told to stop.",
+    )
     log_level: LogLevel = setting(
         "CURSORPIPE_LOG_LEVEL", default=LogLevel.INFO, doc="`debug`, `info`, `warning` or `error`."
     )
     enable_profiling: bool = setting(
         "CURSORPIPE_ENABLE_PROFILING", default=False, doc="Log when each stage of a request was reached."
     )
+
+    def tokens(self) -> Tokens:
+        """Return the tokens that open the server; raises ValueError."""
+        return read_tokens(self.bearer_token, self.bearer_tokens)
+
+    def hosts(self) -> frozenset[str]:
+        """Return the names by which browsers may reach the server; raises ValueError."""
+        return read_hosts(self.allowed_hosts)
+
+    def origins(self) -> AllowedOrigins:
+        """Return the origins whose pages may use the server; raises ValueError."""
+        protected = bool(self.bearer_token or self.bearer_tokens)
+        return read_origins(self.cors_origins, protected=protected)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +160,7 @@ def load_settings(
             raise
         for name, messages in exc.error_messages.items():
             mistakes[name] = f"'{given[name]}' is wrong. {' '.join(messages)}"
+    mistakes.update(_server_mistakes(values[ServerSettings]))
     workspace = values[AgentSettings].get("workspace")
     if workspace and not Path(workspace).is_dir():
         mistakes["CURSORPIPE_WORKSPACE"] = f"'{workspace}' is not a directory."
@@ -131,6 +172,20 @@ def load_settings(
         agent=AgentSettings(**{**values[AgentSettings], **(agent or {})}),
         supervision=SupervisorSettings(**values[SupervisorSettings]),
     )
+
+
+def _server_mistakes(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong within the values of the server's settings, by the names of the variables."""
+    server = ServerSettings(**values)
+    for name, read in (
+        ("CURSORPIPE_BEARER_TOKENS", server.tokens),
+        ("CURSORPIPE_ALLOWED_HOSTS", server.hosts),
+        ("CURSORPIPE_CORS_ORIGINS", server.origins),
+    ):
+        try:
+            read()
+        except ValueError as exc:
+            yield name, str(exc)
 
 
 class SettingsEnv(FileAwareEnv):
@@ -153,6 +208,10 @@ def _read(cls: type, env: SettingsEnv, given: dict[str, str], mistakes: dict[str
                 raw = env.str(name, None)
             except (ValueError, OSError) as exc:
                 mistakes[name] = f"{name}{FILE_SUFFIX} names no file that can be read ({exc})"
+                break
+            if raw is None and spec.secret and env.str(f"{name}{FILE_SUFFIX}", None) is not None:
+                # An empty file of tokens would leave the server open to everybody.
+                mistakes[name] = f"the file that {name}{FILE_SUFFIX} names is empty."
                 break
             if raw is not None:
                 given[name] = "***" if spec.secret else raw

@@ -46,6 +46,25 @@ class PayloadError(CursorpipeError):
     """The body is not what the route takes, by its media type."""
 
 
+class CrossOriginError(CursorpipeError):
+    """A browser sends the request for a page that is not of this server."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A page of another origin may not use this server; CURSORPIPE_CORS_ORIGINS names those that may."
+        )
+
+
+class ForeignHostError(CursorpipeError):
+    """A browser reaches the server by a name that could be anybody's."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Without a token, browsers may reach this server as localhost, by an IP address, and by the "
+            "names in CURSORPIPE_ALLOWED_HOSTS."
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class HttpError:
     """An error as HTTP and OpenAI's envelope tell it; ``retry``: `Retry-After` goes with it."""
@@ -61,6 +80,8 @@ INTERNAL = HttpError(500, "server_error", "internal_error")
 #: By the nearest class in the error's own line; what is not here is a fault of ours.
 HTTP_ERRORS: Mapping[type[CursorpipeError], HttpError] = {
     BearerError: HttpError(401, "authentication_error", "invalid_api_key"),
+    CrossOriginError: HttpError(403, INVALID_REQUEST, "cross_origin"),
+    ForeignHostError: HttpError(403, INVALID_REQUEST, "host_not_allowed"),
     AuthenticationError: HttpError(401, "authentication_error", "auth_failed"),
     RateLimitError: HttpError(429, "rate_limit_error", "rate_limited", retry=True),
     QueueFullError: HttpError(429, "rate_limit_error", "queue_full", retry=True),

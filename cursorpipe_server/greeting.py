@@ -15,7 +15,8 @@ async def greet(settings: Settings, port: int) -> None:
     host = settings.server.host
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{'localhost' if shown in {'0.0.0.0', '[::]'} else shown}:{port}"  # noqa: S104 — only shown
-    auth = "bearer token" if settings.server.bearer_token else "none"
+    tokens = settings.server.tokens()
+    auth = f"{len(tokens)} bearer tokens" if len(tokens) > 1 else "bearer token" if tokens else "none"
     print(f"cursorpipe serves {url}/v1 (listening on {shown} port {port})", flush=True)
     lines = [
         f"  agent      {await _agent_line(settings)}",
@@ -27,7 +28,7 @@ async def greet(settings: Settings, port: int) -> None:
     if settings.agent.stand_in:
         lines.insert(0, "  DEMO MODE  answers come from the bundled demo agent, not from Cursor")
     print("\n".join(lines), flush=True)
-    if not settings.server.bearer_token and not _is_loopback(host):
+    if not tokens and not _is_loopback(host):
         print(_OPEN_WARNING.format(host=shown), flush=True)
 
 

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 
 
 class InFlight:
-    """Counts requests in and out."""
+    """Counts requests in and out; ``closing`` once the server takes no new connections."""
 
     def __init__(self) -> None:
+        self.closing = False
         self._count = 0
         self._idle = asyncio.Event()
         self._idle.set()

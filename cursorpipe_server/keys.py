@@ -1,4 +1,4 @@
-"""The names under which the app keeps what its handlers need."""
+"""The names under which the app, and a request, keep what handlers need."""
 
 from aiohttp import web
 
@@ -9,3 +9,6 @@ from cursorpipe_server.inflight import InFlight
 SETTINGS = web.AppKey("settings", Settings)
 ROUTER = web.AppKey("router", Router)
 IN_FLIGHT = web.AppKey("in_flight", InFlight)
+
+#: Whose request it is: the name of its token, or else the address it comes from.
+CLIENT = web.RequestKey("client", str)

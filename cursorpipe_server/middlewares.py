@@ -1,23 +1,20 @@
-"""What happens around every request: its id and its line in the log, its errors, its permission."""
+"""What happens around every request: its id and its line in the log, its errors."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import logging
 import re
 import time
 import uuid
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
+from aiohttp.typedefs import Handler
 
 from cursorpipe_core import AgentError, CursorpipeError
-from cursorpipe_server.errors import INTERNAL, BearerError, error_response, http_error, refusal_response
-from cursorpipe_server.keys import IN_FLIGHT
+from cursorpipe_server.errors import INTERNAL, error_response, http_error, refusal_response
+from cursorpipe_server.keys import CLIENT, IN_FLIGHT
 from cursorpipe_server.log import ANSWER, OUTCOME, REQUEST_ID
-from cursorpipe_server.routes import is_public
 
 logger = logging.getLogger(__name__)
 access = logging.getLogger("cursorpipe_server.access")
@@ -30,9 +27,10 @@ _SANE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 @web.middleware
 async def request_line(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Give the request an id, count it while it is served, and log one line when it is over."""
+    """Give the request an id and a client, count it while it is served, and log one line when it is over."""
     given = request.headers.get(REQUEST_ID_HEADER, "")
     REQUEST_ID.set(given if _SANE_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}")
+    request[CLIENT] = request.remote or "-"
     started = time.perf_counter()
     status: int | str = "-"
     try:
@@ -47,12 +45,13 @@ async def request_line(request: web.Request, handler: Handler) -> web.StreamResp
         return response
     finally:
         access.info(
-            "%s %s %s %.1fms model=%s backend=%s%s",
+            "%s %s %s %.1fms client=%s model=%s backend=%s%s",
             request.method,
             # As it was sent: decoded, a line break in it would forge lines of the log.
             request.rel_url.raw_path,
             status,
             (time.perf_counter() - started) * 1000,
+            request[CLIENT],
             answer.model if (answer := request.get(ANSWER)) else "-",
             (answer and answer.backend) or "-",
             f" ({request[OUTCOME]})" if OUTCOME in request else "",
@@ -83,32 +82,3 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Exception as exc:
         logger.exception("the request failed")
         return error_response(exc)
-
-
-def bearer_auth(token: str) -> Middleware:
-    """Make the middleware that lets through only what carries the token, or needs none.
-
-    A request with a right key and a wrong one does not know who it is: it is refused.
-    Digests are compared, so that neither the time nor the length tells anything about the token.
-    """
-    expected = hashlib.sha256(token.encode()).digest()
-
-    @web.middleware
-    async def require_token(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not is_public(request):
-            presented = _presented(request)
-            allowed = bool(presented)
-            for key in presented:
-                digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
-                allowed &= hmac.compare_digest(digest, expected)
-            if not allowed:
-                raise BearerError(given=bool(presented))
-        return await handler(request)
-
-    return require_token
-
-
-def _presented(request: web.Request) -> list[str]:
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    keys = [token.strip() if scheme.lower() == "bearer" else "", request.headers.get("x-api-key", "")]
-    return [key for key in keys if key]

@@ -23,6 +23,7 @@ from cursorpipe_server.openapi_schemas import Schema, ref, schemas
 _ERRORS: Mapping[int, str] = {
     400: "The request cannot be understood; `param` names what is wrong with it.",
     401: "The bearer token is missing or wrong, or Cursor refuses the server's credentials.",
+    403: "A browser sends it for a page of another origin, or by a name that could be anybody's.",
     404: "There is no such model; the message names the nearest ones.",
     405: "Another method than the route's.",
     413: "The body is larger than `CURSORPIPE_MAX_BODY_MB`.",
@@ -36,6 +37,9 @@ _ERRORS: Mapping[int, str] = {
 
 #: The statuses of what the agent can fail with; every route that asks it has them.
 _AGENT_STATUSES = (401, 429, 500, 502, 503, 504)
+
+#: The status of what a foreign page sends; every route has it.
+_FOREIGN = 403
 
 _HEADERS: Mapping[str, tuple[str, Schema]] = {
     "x-request-id": ("The id of the request: the caller's own, if it sent one.", {"type": "string"}),
@@ -67,8 +71,10 @@ _HEADERS: Mapping[str, tuple[str, Schema]] = {
 DESCRIPTION = """\
 OpenAI's chat completions, answered by the Cursor Agent CLI.
 
-Point any OpenAI client at `/v1` of this server. If the server was given a token, `/v1` takes it as
-`Authorization: Bearer …`; without one it takes any.
+Point any OpenAI client at `/v1` of this server. If the server was given tokens, `/v1` takes one of them
+as `Authorization: Bearer …` or `x-api-key: …`; without any it takes whatever is sent.
+
+Pages of other origins are refused unless the server names them (`CURSORPIPE_CORS_ORIGINS`).
 
 Every error but the 503 of `/ready`, that of an unknown URL included, has OpenAI's envelope
 `{"error": {"message", "type", "param", "code"}}`.
@@ -123,7 +129,7 @@ def openapi_document(*, version: str) -> dict[str, Any]:
                 "bearerAuth": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "The value of `CURSORPIPE_BEARER_TOKEN`; anything if it is not set.",
+                    "description": "One of the server's tokens, if it has any; also in `x-api-key`.",
                 }
             },
         },
@@ -178,7 +184,7 @@ def _list_models() -> dict[str, Any]:
         "description": "The models that the agent's account can use, and `auto`.",
         "responses": {
             "200": _answer("The list.", "ModelList", {"object": "list", "data": [auto, MODEL_EXAMPLE]}),
-            **_error_responses(_AGENT_STATUSES),
+            **_error_responses((_FOREIGN, *_AGENT_STATUSES)),
         },
     }
 
@@ -200,7 +206,7 @@ def _retrieve_model() -> dict[str, Any]:
         "parameters": [name],
         "responses": {
             "200": _answer("The model.", "Model", MODEL_EXAMPLE),
-            **_error_responses((404, *_AGENT_STATUSES)),
+            **_error_responses((_FOREIGN, 404, *_AGENT_STATUSES)),
         },
     }
 
@@ -212,7 +218,10 @@ def _health() -> dict[str, Any]:
         "summary": "The server is up",
         "description": "Says nothing of the agents: for a check of the process. Needs no token.",
         "security": [],
-        "responses": {"200": _answer("It is.", "Health", {"status": "ok"})},
+        "responses": {
+            "200": _answer("It is.", "Health", {"status": "ok"}),
+            **_error_responses((_FOREIGN,)),
+        },
     }
 
 
@@ -226,6 +235,7 @@ def _ready() -> dict[str, Any]:
         "responses": {
             "200": _answer("A request would be served.", "Readiness", READY_EXAMPLE),
             "503": _answer("It would not; `reason` says why.", "Readiness", NOT_READY_EXAMPLE),
+            **_error_responses((_FOREIGN,)),
         },
     }
 

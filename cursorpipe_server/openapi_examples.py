@@ -20,13 +20,15 @@ from cursorpipe_core import (
     SessionError,
     UnknownModelError,
 )
-from cursorpipe_server.errors import BearerError, PayloadError
+from cursorpipe_server.errors import BearerError, CrossOriginError, ForeignHostError, PayloadError
 
 #: One of each error of the table; what they are on the wire is asked of the table itself.
 ERROR_EXAMPLES: tuple[Exception, ...] = (
     InvalidRequestError("Missing required parameter: 'messages'.", param="messages"),
     BearerError(given=False),
     AuthenticationError(),
+    CrossOriginError(),
+    ForeignHostError(),
     UnknownModelError("gpt-5.4-mini-medum", known=["gpt-5.4-mini-medium"]),
     PayloadError("The content type must be application/json, not text/plain."),
     RateLimitError("You have reached a usage limit of your Cursor plan."),
@@ -119,6 +121,7 @@ READY_EXAMPLE: Mapping[str, Any] = {
             "in_flight": 1,
             "sessions_ready": 3,
             "notes": [],
+            "permissions_refused": 0,
         }
     ],
     "draining": 0,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from aiohttp import web
 
 from cursorpipe_core import __version__
-from cursorpipe_server.keys import ROUTER
+from cursorpipe_server.keys import IN_FLIGHT, ROUTER
 from cursorpipe_server.openapi import openapi_document
 
 
@@ -20,6 +20,8 @@ async def health(request: web.Request) -> web.Response:
 async def ready(request: web.Request) -> web.Response:
     """Say whether a request would be served now, and what each worker does."""
     snapshot = request.app[ROUTER].snapshot()
+    if request.app[IN_FLIGHT].closing:
+        snapshot = replace(snapshot, ready=False, reason="The server is stopping.")
     return web.json_response(
         {"version": __version__, **asdict(snapshot)}, status=200 if snapshot.ready else 503
     )

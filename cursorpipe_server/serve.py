@@ -20,8 +20,6 @@ from cursorpipe_server.keys import IN_FLIGHT
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that open requests get to end once the server is told to stop.
-DRAIN_TIMEOUT_S = 10.0
 #: Seconds that requests which did not end in time get to be cancelled; aiohttp waits for it twice.
 CANCEL_TIMEOUT_S = 0.5
 #: Connections that wait to be accepted.
@@ -54,20 +52,21 @@ async def serve(settings: Settings) -> None:
             await stop.wait()
             greeting.cancel()
             await asyncio.gather(greeting, return_exceptions=True)
+            app[IN_FLIGHT].closing = True
             for site in sites:
                 await site.stop()
-            await _drain(app[IN_FLIGHT], hurry)
+            await _drain(app[IN_FLIGHT], hurry, settings.server.drain_timeout_s)
         finally:
             await runner.cleanup()
             for listener in listeners:
                 listener.close()
 
 
-async def _drain(in_flight: InFlight, hurry: asyncio.Event) -> None:
+async def _drain(in_flight: InFlight, hurry: asyncio.Event, timeout_s: float) -> None:
     """Wait until no request is being served, at most for the drain time, and not when hurried."""
-    logger.info("stopping; %d open requests get %.0fs to end", in_flight.count, DRAIN_TIMEOUT_S)
+    logger.info("stopping; %d open requests get %.0fs to end", in_flight.count, timeout_s)
     waits = [asyncio.create_task(in_flight.wait_idle()), asyncio.create_task(hurry.wait())]
-    await asyncio.wait(waits, timeout=DRAIN_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
     for wait in waits:
         wait.cancel()
     await asyncio.gather(*waits, return_exceptions=True)

@@ -18,9 +18,8 @@ import yaml
 from aiohttp import web
 from pytest_aiohttp import AiohttpServer
 
-from cursorpipe_server.config import FILE_SUFFIX, load_settings, settings_table
+from cursorpipe_server.config import FILE_SUFFIX, ServerSettings, load_settings, settings_table
 from cursorpipe_server.routes import ROUTES
-from cursorpipe_server.serve import DRAIN_TIMEOUT_S
 
 ROOT = Path(__file__).resolve().parent.parent
 DEPLOY = ROOT / "deploy"
@@ -130,7 +129,7 @@ def test_the_unit_starts_the_module() -> None:
 
 def test_open_requests_can_end_before_the_unit_is_killed() -> None:
     (seconds,) = unit_values("TimeoutStopSec")
-    assert float(seconds) > DRAIN_TIMEOUT_S
+    assert float(seconds) > ServerSettings().drain_timeout_s
 
 
 def test_the_agents_are_stopped_by_the_server_and_not_by_systemd() -> None:
@@ -199,7 +198,7 @@ def test_compose_builds_a_target_of_the_dockerfile_from_the_root() -> None:
 
 def test_compose_gives_open_requests_time_to_end() -> None:
     service = yaml.safe_load(COMPOSE.read_text())["services"]["cursorpipe"]
-    assert float(service["stop_grace_period"].removesuffix("s")) > DRAIN_TIMEOUT_S
+    assert float(service["stop_grace_period"].removesuffix("s")) > ServerSettings().drain_timeout_s
 
 
 def test_compose_publishes_the_port_the_image_listens_on() -> None:

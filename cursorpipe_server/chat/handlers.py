@@ -9,7 +9,7 @@ from cursorpipe_core import AUTO_MODEL, UnknownModelError
 from cursorpipe_server.body import read_body
 from cursorpipe_server.chat.schemas import ChatCompletionRequest
 from cursorpipe_server.chat.translate import Answer, model_object, to_core
-from cursorpipe_server.keys import ROUTER, SETTINGS
+from cursorpipe_server.keys import CLIENT, ROUTER, SETTINGS
 from cursorpipe_server.log import ANSWER, stages
 from cursorpipe_server.sse import stream_frames
 
@@ -23,7 +23,7 @@ async def chat_completions(request: web.Request) -> web.StreamResponse:
         mark("body read")
         answer = Answer(body, router.route(body.model), mark)
         request[ANSWER] = answer
-        events = router.complete(to_core(body))
+        events = router.complete(to_core(body, client=request[CLIENT]))
         if body.stream:
             frames = answer.frames(events)
             return await stream_frames(

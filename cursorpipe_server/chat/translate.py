@@ -49,10 +49,10 @@ _FINISH_REASONS = {
 }
 
 
-def to_core(body: ChatCompletionRequest) -> CompletionRequest:
+def to_core(body: ChatCompletionRequest, *, client: str) -> CompletionRequest:
     """Return what is asked of the agent; raises InvalidRequestError for a message without content."""
     messages = [_message(index, message) for index, message in enumerate(body.messages)]
-    return CompletionRequest(messages, body.model or None)
+    return CompletionRequest(messages, body.model or None, client)
 
 
 def _message(index: int, message: ChatMessage) -> Message:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -131,6 +132,41 @@ async def test_a_signal_ends_it_in_order_and_no_child_is_left(
     assert pids
     assert not [pid for pid in pids if psutil.pid_exists(pid)]
     assert "Traceback" not in program.complaint
+
+
+async def test_it_is_not_ready_from_the_signal_on(
+    start: Start, agent: DemoAgent, http: aiohttp.ClientSession
+) -> None:
+    program = await start("--demo", "--port", "0")
+    url = await program.url()
+    prompt = "[[demo:markers marker=m count=30 ms=30]]"
+    async with http.get(url + "/health") as kept:  # a connection that stays open
+        await kept.read()
+    async with http.post(url + CHAT, json=ask(prompt, stream=True)) as response:
+        await agent.wait_for("prompt")
+        program.process.send_signal(signal.SIGTERM)
+        await until(lambda: "stopping" in program.complaint)
+        with contextlib.suppress(aiohttp.ClientConnectionError):  # no new connection is taken
+            async with http.get(url + "/ready") as ready:
+                assert ready.status == 503
+                assert "stopping" in (await ready.json())["reason"]
+        assert (await read_stream(response)).done
+
+
+async def test_requests_that_do_not_end_in_the_drain_time_are_cut(
+    start: Start, agent: DemoAgent, http: aiohttp.ClientSession
+) -> None:
+    program = await start("--demo", "--port", "0", CURSORPIPE_DRAIN_TIMEOUT_S="0.2")
+    url = await program.url()
+    async with http.post(
+        url + CHAT, json=ask("[[demo:slow-chunks count=400 ms=50]]", stream=True)
+    ) as response:
+        await agent.wait_for("prompt")
+        program.process.send_signal(signal.SIGTERM)
+        with pytest.raises(aiohttp.ClientPayloadError):  # the client knows that it is not the whole
+            await response.read()
+    assert await program.exit_status() == 0
+    assert not [pid for pid in agent.pids() if psutil.pid_exists(pid)]
 
 
 async def test_a_second_signal_does_not_wait_for_requests(

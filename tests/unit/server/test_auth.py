@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from cursorpipe_server.middlewares import access
 from cursorpipe_server.routes import ROUTES
 from tests.unit.server.conftest import MakeClient, ScriptedRouter, ask
 
@@ -73,3 +74,66 @@ async def test_a_path_that_is_not_there_is_not_told_to_strangers(make_client: Ma
 async def test_without_a_token_everybody_is_served(make_client: MakeClient) -> None:
     client = await make_client()
     assert (await client.get("/v1/models", headers={"Authorization": "Bearer unused"})).status == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "owner"),
+    [
+        ({"Authorization": f"Bearer {TOKEN}"}, "token-1"),
+        ({"Authorization": "Bearer anns"}, "ann"),
+        ({"x-api-key": "bobs"}, "bob"),
+        ({"Authorization": "Bearer bobs", "x-api-key": "bobs"}, "bob"),
+    ],
+)
+async def test_the_name_of_the_token_is_the_client(
+    make_client: MakeClient,
+    router: ScriptedRouter,
+    caplog: pytest.LogCaptureFixture,
+    headers: dict[str, str],
+    owner: str,
+) -> None:
+    caplog.set_level("DEBUG")
+    client = await make_client(bearer_token=TOKEN, bearer_tokens="ann=anns,bob=bobs")
+    assert (await client.post("/v1/chat/completions", json=ask(), headers=headers)).status == 200
+    assert [request.client for request in router.asked] == [owner]
+    assert f" client={owner} " in access_line(caplog)
+    assert not [token for token in (TOKEN, "anns", "bobs") if token in caplog.text]
+
+
+async def test_two_right_keys_of_two_owners_are_no_key(make_client: MakeClient) -> None:
+    client = await make_client(bearer_tokens="ann=anns,bob=bobs")
+    for first, second in (
+        (("Authorization", "Bearer anns"), ("x-api-key", "bobs")),
+        (("Authorization", "Bearer anns"), ("Authorization", "Bearer bobs")),
+        (("x-api-key", "anns"), ("x-api-key", "bobs")),
+    ):
+        assert (await client.get("/v1/models", headers=[first, second])).status == 401
+
+
+async def test_without_tokens_the_address_is_the_client(
+    make_client: MakeClient, router: ScriptedRouter, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    client = await make_client()
+    await client.post("/v1/chat/completions", json=ask(), headers={"Authorization": "Bearer unused"})
+    assert [request.client for request in router.asked] == ["127.0.0.1"]
+    assert " client=127.0.0.1 " in access_line(caplog)
+    assert "unused" not in caplog.text
+
+
+async def test_who_is_refused_is_told_by_address_and_what_was_tried_is_not(
+    make_client: MakeClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    client = await make_client(bearer_tokens=f"ann={TOKEN}")
+    async with client.get("/v1/models", headers={"Authorization": "Bearer almost"}) as response:
+        told = await response.text()
+    assert " 401 " in access_line(caplog)
+    assert " client=127.0.0.1 " in access_line(caplog)
+    for secret in (TOKEN, "almost", "ann"):
+        assert secret not in caplog.text + told
+
+
+def access_line(caplog: pytest.LogCaptureFixture) -> str:
+    (line,) = (record.getMessage() for record in caplog.records if record.name == access.name)
+    return line

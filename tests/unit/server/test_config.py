@@ -92,6 +92,52 @@ def test_a_secret_can_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert "s3cret" not in repr(settings)
 
 
+def test_tokens_can_come_one_a_line_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "tokens").write_text("# the team\nann=s3cret\n\nbob=other # his laptop\n")
+    monkeypatch.setenv("CURSORPIPE_BEARER_TOKENS_FILE", str(tmp_path / "tokens"))
+    settings = load_settings()
+    tokens = settings.server.tokens()
+    assert (tokens.owner("s3cret"), tokens.owner("other"), len(tokens)) == ("ann", "bob", 2)
+    assert "s3cret" not in repr(settings)
+
+
+@pytest.mark.parametrize("name", ["CURSORPIPE_BEARER_TOKEN", "CURSORPIPE_BEARER_TOKENS"])
+@pytest.mark.parametrize("content", ["", " \n"])
+def test_an_empty_file_of_tokens_does_not_open_the_server(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, content: str
+) -> None:
+    (tmp_path / "token").write_text(content)
+    monkeypatch.setenv(f"{name}_FILE", str(tmp_path / "token"))
+    with pytest.raises(SettingsError, match=rf"^{name}: .*{name}_FILE names is empty\.$"):
+        load_settings()
+
+
+def test_mistakes_of_security_are_told_with_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CURSORPIPE_PORT", "70000")
+    monkeypatch.setenv("CURSORPIPE_BEARER_TOKENS", "ann=s3cret,bob=s3cret")
+    monkeypatch.setenv("CURSORPIPE_ALLOWED_HOSTS", "https://gpu.example")
+    monkeypatch.setenv("CURSORPIPE_CORS_ORIGINS", "https://app.example/, https://fine.example")
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    told = dict(line.split(": ", 1) for line in str(caught.value).splitlines())
+    assert set(told) == {
+        "CURSORPIPE_PORT",
+        "CURSORPIPE_BEARER_TOKENS",
+        "CURSORPIPE_ALLOWED_HOSTS",
+        "CURSORPIPE_CORS_ORIGINS",
+    }
+    assert "same token" in told["CURSORPIPE_BEARER_TOKENS"]
+    assert "s3cret" not in str(caught.value)
+
+
+def test_every_origin_is_let_in_with_a_token_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CURSORPIPE_CORS_ORIGINS", "*")
+    with pytest.raises(SettingsError, match="without a token"):
+        load_settings()
+    monkeypatch.setenv("CURSORPIPE_BEARER_TOKENS", "ann=s3cret")
+    assert "https://app.example" in load_settings().server.origins()
+
+
 def test_all_mistakes_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CURSORPIPE_PORT", "70000")
     monkeypatch.setenv("CURSORPIPE_WORKERS", "many")

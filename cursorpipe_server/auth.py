@@ -1,0 +1,41 @@
+"""Who may use the server, and who it is that uses it."""
+
+from __future__ import annotations
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from cursorpipe_server.errors import BearerError
+from cursorpipe_server.keys import CLIENT
+from cursorpipe_server.routes import is_public
+from cursorpipe_server.tokens import Tokens
+
+
+def bearer_auth(tokens: Tokens) -> Middleware:
+    """Make the middleware that lets through only what carries a token, or needs none.
+
+    The owner of the token becomes the request's client. A request with two different keys, right or
+    wrong, does not know who it is: it is refused.
+    """
+
+    @web.middleware
+    async def require_token(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not is_public(request):
+            presented = _presented(request)
+            owners = {tokens.owner(key) for key in presented}
+            owner = owners.pop() if len(owners) == 1 else None
+            if owner is None:
+                raise BearerError(given=bool(presented))
+            request[CLIENT] = owner
+        return await handler(request)
+
+    return require_token
+
+
+def _presented(request: web.Request) -> list[str]:
+    keys = request.headers.getall("x-api-key", [])
+    for given in request.headers.getall("Authorization", []):
+        scheme, _, token = given.partition(" ")
+        if scheme.lower() == "bearer":
+            keys = [*keys, token.strip()]
+    return [key for key in keys if key]

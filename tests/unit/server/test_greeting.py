@@ -1,0 +1,30 @@
+"""What the operator is told of how open the server is."""
+
+from __future__ import annotations
+
+import pytest
+
+from cursorpipe_core import AgentSettings, SupervisorSettings
+from cursorpipe_server.config import ServerSettings, Settings
+from cursorpipe_server.greeting import greet
+
+
+@pytest.mark.parametrize(
+    ("single", "several", "told"),
+    [
+        ("", "", "none"),
+        ("s3cret", "", "bearer token"),
+        ("", "ann=s3cret", "bearer token"),
+        ("s3cret", "ann=other,bob=third", "3 bearer tokens"),
+    ],
+)
+async def test_a_server_without_any_token_is_warned_of(
+    capsys: pytest.CaptureFixture[str], single: str, several: str, told: str
+) -> None:
+    server = ServerSettings(bearer_token=single, bearer_tokens=several)
+    agent = AgentSettings(agent_bin="no-such-program")
+    await greet(Settings(server=server, agent=agent, supervision=SupervisorSettings()), 8080)
+    printed = capsys.readouterr().out
+    assert f"  auth       {told}\n" in printed
+    assert ("WARNING" in printed) is (told == "none")
+    assert "s3cret" not in printed
