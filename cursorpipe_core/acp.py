@@ -6,6 +6,7 @@ and, where Cursor goes its own way, CLI contract §4.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -180,6 +181,20 @@ class AcpClient:
     def cancel(self, session_id: str) -> None:
         """Ask the agent to end the session's turn; the prompt's own answer confirms it."""
         self._connection.notify("session/cancel", {"sessionId": session_id})
+
+    async def answers(self, timeout_s: float) -> bool:
+        """Ask something cheap, and return whether any answer comes in time.
+
+        No agent knows the method, and each must refuse a method that it does not know (JSON-RPC 2.0 §5.1).
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._connection.request("_cursorpipe/ping", {})
+        except RpcError:
+            return True
+        except (TimeoutError, CursorpipeError):
+            return False
+        return True
 
     async def _request(self, method: str, params: Json) -> Json:
         try:

@@ -42,10 +42,14 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class CompletionRequest:
-    """A conversation to be continued, and the model that should do it (None: Cursor picks)."""
+    """A conversation to be continued, and the model that should do it (None: Cursor picks).
+
+    ``client`` says whose request it is, for fairness between those who wait.
+    """
 
     messages: Sequence[Message]
     model: str | None = None
+    client: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,6 +160,30 @@ class AgentSettings:
         least=0.1,
         doc="Seconds a request may take in all.",
     )
+    first_event_timeout_s: float = setting(
+        "CURSORPIPE_FIRST_EVENT_TIMEOUT_S",
+        default=60.0,
+        least=0.1,
+        doc="Seconds an agent may take to its first sign of work on a request.",
+    )
+    idle_timeout_s: float = setting(
+        "CURSORPIPE_IDLE_TIMEOUT_S",
+        default=120.0,
+        least=0.1,
+        doc="Seconds of silence an agent may keep between two signs of work.",
+    )
+    liveness_interval_s: float = setting(
+        "CURSORPIPE_LIVENESS_INTERVAL_S",
+        default=30.0,
+        least=0.1,
+        doc="Seconds of silence after which a worker is asked whether it still listens.",
+    )
+    liveness_timeout_s: float = setting(
+        "CURSORPIPE_LIVENESS_TIMEOUT_S",
+        default=10.0,
+        least=0.1,
+        doc="Seconds it has to answer that before it is replaced.",
+    )
     models_ttl_s: float = setting(
         "CURSORPIPE_MODELS_TTL_S",
         default=600.0,
@@ -241,6 +265,48 @@ class SupervisorSettings:
         least=1,
         most=1000,
         doc="ACP sessions kept ready over all workers (at least one each).",
+    )
+    worker_concurrency: int = setting(
+        "CURSORPIPE_WORKER_CONCURRENCY",
+        default=32,
+        least=1,
+        doc="Requests that one worker serves at the same time.",
+    )
+    max_subprocesses: int = setting(
+        "CURSORPIPE_MAX_SUBPROCESSES",
+        default=8,
+        least=1,
+        doc="Processes that serve requests with a pinned model at the same time.",
+    )
+    max_queue: int = setting(
+        "CURSORPIPE_MAX_QUEUE",
+        default=256,
+        least=0,
+        doc="Requests that may wait for each of the two; one more is answered with 429.",
+    )
+    queue_timeout_s: float = setting(
+        "CURSORPIPE_QUEUE_TIMEOUT_S",
+        default=60.0,
+        least=0.1,
+        doc="Seconds a request may wait for its turn before it is answered with 503.",
+    )
+    worker_max_sessions: int = setting(
+        "CURSORPIPE_WORKER_MAX_SESSIONS",
+        default=500,
+        least=0,
+        doc="Sessions after which a worker is replaced, as the CLI cannot close them; 0: never.",
+    )
+    worker_max_age_s: float = setting(
+        "CURSORPIPE_WORKER_MAX_AGE_S",
+        default=14400.0,
+        least=0,
+        doc="Seconds after which a worker is replaced; 0: never.",
+    )
+    worker_max_rss_mb: int = setting(
+        "CURSORPIPE_WORKER_MAX_RSS_MB",
+        default=2048,
+        least=0,
+        doc="Resident memory, with its children, after which a worker is replaced, in MiB; 0: never.",
     )
     max_restarts: int = setting(
         "CURSORPIPE_ACP_MAX_RESTARTS",

@@ -12,6 +12,8 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import psutil
+
 from cursorpipe_core.bounds import bounded
 from cursorpipe_core.errors import AgentCrashError, AgentNotFoundError
 
@@ -298,6 +300,20 @@ async def run_command(
     finally:
         await child.stop(polite=0, grace=COMMAND_GRACE_S)
     return CommandResult(await child.wait_exited(), plain_text(bytes(output)), child.stderr_tail())
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the resident memory of a process and its descendants; 0 if there is no such process."""
+    try:
+        leader = psutil.Process(pid)
+        family = [leader, *leader.children(recursive=True)]
+    except psutil.Error:
+        return 0
+    total = 0
+    for process in family:
+        with contextlib.suppress(psutil.Error):  # it has left in the meantime
+            total += process.memory_info().rss
+    return total
 
 
 def _spawn(command: Sequence[str], env: Mapping[str, str], cwd: str) -> subprocess.Popen[bytes]:

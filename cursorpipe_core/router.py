@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
@@ -29,10 +30,13 @@ from cursorpipe_core.prompt import render
 from cursorpipe_core.runner import SubprocessRunner
 from cursorpipe_core.snapshot import Snapshot
 from cursorpipe_core.supervisor import Supervisor
-from cursorpipe_core.turn import Turn
+from cursorpipe_core.turn import Clocks, Turn
 from cursorpipe_core.worker import AgentWorker
 
 logger = logging.getLogger(__name__)
+
+#: Seconds before the second try after a loss of the connection to Cursor, which may pass.
+NETWORK_PAUSE_S = 1.0
 
 #: Failures of one process or one moment: another try, elsewhere if there is an elsewhere, may do better.
 _WORTH_A_RETRY = (AgentCrashError, SessionError, NetworkError)
@@ -62,8 +66,12 @@ class Router:
     def __init__(self, agent: AgentSettings, supervision: SupervisorSettings) -> None:
         self._agent = agent
         self._strategy = supervision.strategy
+        self._queue_timeout_s = supervision.queue_timeout_s
+        self._clocks = Clocks(agent.first_event_timeout_s, agent.idle_timeout_s, agent.request_timeout_s)
         self._supervisor = Supervisor(agent, supervision)
-        self._runner = SubprocessRunner(agent)
+        self._runner = SubprocessRunner(
+            agent, max_processes=supervision.max_subprocesses, max_waiting=supervision.max_queue
+        )
         self._catalogue = Catalogue(agent)
         self._stack = AsyncExitStack()
 
@@ -98,9 +106,8 @@ class Router:
         have side effects. Closing the generator stops the agent.
         """
         route = self.route(request.model)
-        attempt = _Attempt(
-            route.backend, route.model, render(request.messages), self._agent.request_timeout_s
-        )
+        prompt = render(request.messages)
+        attempt = _Attempt(route.backend, route.model, prompt, request.client, self._clocks.total_s)
         while True:
             try:
                 turn = await self._begin(attempt)
@@ -116,6 +123,8 @@ class Router:
                 if attempt.begun or not self._prepare_retry(attempt, exc):
                     raise exc.of_request(begun=attempt.begun) from exc
                 logger.info("one more try, by %s: %s", attempt.backend, exc)
+                if isinstance(exc, NetworkError):
+                    await asyncio.sleep(NETWORK_PAUSE_S)
             else:
                 return
 
@@ -143,22 +152,30 @@ class Router:
             reason=reason,
             strategy=self._strategy,
             workers=workers,
+            draining=self._supervisor.draining,
             subprocesses=self._runner.in_flight,
+            waiting=self._supervisor.waiting + self._runner.waiting,
         )
 
     async def _begin(self, attempt: _Attempt) -> Turn:
         """Begin a turn by the attempt's backend; raises what keeps it from beginning."""
-        left_s, total_s = attempt.seconds_left(), attempt.total_s
-        turn = Turn(prompt_bytes=utf8_length(attempt.prompt), timeout_s=left_s, total_s=total_s)
-        if attempt.backend is Backend.SUBPROCESS:
-            self._runner.begin(attempt.model, attempt.prompt, turn)
-            return turn
+        left_s = attempt.seconds_left()
+        turn = Turn(prompt_bytes=utf8_length(attempt.prompt), clocks=self._clocks, left_s=left_s)
         try:
-            async with bounded("request", left_s, of=total_s):
-                attempt.worker = await self._supervisor.lease(
-                    self._agent.startup_timeout_s, other_than=attempt.worker
-                )
-                await attempt.worker.begin(attempt.prompt, turn)
+            async with bounded("request", left_s, of=self._clocks.total_s):
+                if attempt.backend is Backend.ACP:
+                    attempt.worker = await self._supervisor.lease(
+                        attempt.client, self._queue_timeout_s, other_than=attempt.worker
+                    )
+                    await attempt.worker.begin(attempt.prompt, turn)
+                else:
+                    await self._runner.begin(
+                        attempt.model,
+                        attempt.prompt,
+                        turn,
+                        client=attempt.client,
+                        timeout_s=self._queue_timeout_s,
+                    )
         except BaseException:
             turn.close()
             raise
@@ -178,11 +195,11 @@ class Router:
 class _Attempt:
     """Where one request stands: how it is being tried, and what of its time is left."""
 
-    def __init__(self, backend: Backend, model: str | None, prompt: str, total_s: float) -> None:
+    def __init__(self, backend: Backend, model: str | None, prompt: str, client: str, total_s: float) -> None:
         self.backend = backend
         self.model = model
         self.prompt = prompt
-        self.total_s = total_s
+        self.client = client
         self.worker: AgentWorker | None = None
         self.begun = False
         self.retried = False

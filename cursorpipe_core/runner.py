@@ -12,6 +12,7 @@ from cursorpipe_core.config import AgentSettings, Permissions
 from cursorpipe_core.errors import AgentCrashError, CursorpipeError, SessionError
 from cursorpipe_core.habitat import habitat
 from cursorpipe_core.jsonrpc import Json, LineSplitter, decode
+from cursorpipe_core.line import WaitingLine
 from cursorpipe_core.outcome import classify, judge_exit
 from cursorpipe_core.process import ChildProcess, plain_text
 from cursorpipe_core.turn import Turn
@@ -32,8 +33,10 @@ class SubprocessRunner:
     Leaving stops what still runs, all together, each within the bounds of its own stop.
     """
 
-    def __init__(self, settings: AgentSettings) -> None:
+    def __init__(self, settings: AgentSettings, *, max_processes: int, max_waiting: int) -> None:
         self._settings = settings
+        self._free = max_processes
+        self._line: WaitingLine[bool] = WaitingLine(max_waiting=max_waiting, give_back=self._release)
         self._runs: dict[asyncio.Task[None], asyncio.Event] = {}
 
     async def __aenter__(self) -> Self:
@@ -52,13 +55,39 @@ class SubprocessRunner:
         """How many processes there are, those included that are being stopped."""
         return len(self._runs)
 
-    def begin(self, model: str | None, prompt: str, turn: Turn) -> None:
-        """Begin a turn with ``model`` (None: Cursor picks); all that happens goes to ``turn``."""
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for a process to end."""
+        return self._line.waiting
+
+    async def begin(
+        self, model: str | None, prompt: str, turn: Turn, *, client: str, timeout_s: float
+    ) -> None:
+        """Begin a turn with ``model`` (None: Cursor picks); all that happens goes to ``turn``.
+
+        Waits in the line of ``client`` while there are as many processes as there may be; raises what
+        the line raises.
+        """
+        await self._line.acquire(client, self._take, timeout_s)
         over = asyncio.Event()
         turn.on_abandoned = over.set
         run = asyncio.create_task(self._run(model, prompt, turn, over), name="print mode")
         self._runs[run] = over
-        run.add_done_callback(self._runs.pop)
+        run.add_done_callback(self._end)
+
+    def _take(self) -> bool | None:
+        if not self._free:
+            return None
+        self._free -= 1
+        return True
+
+    def _release(self, taken: bool = True) -> None:
+        self._free += taken
+        self._line.wake()
+
+    def _end(self, run: asyncio.Task[None]) -> None:
+        del self._runs[run]
+        self._release()
 
     async def _run(self, model: str | None, prompt: str, turn: Turn, over: asyncio.Event) -> None:
         reader = StreamReader(turn, over)
@@ -68,6 +97,7 @@ class SubprocessRunner:
                     self._command(model, place.cwd), env=place.env, cwd=place.cwd, on_stdout=reader.feed
                 )
                 try:
+                    turn.begin()
                     child.write(prompt.encode())
                     child.close_stdin()
                     await over.wait()

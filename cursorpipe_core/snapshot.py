@@ -14,7 +14,6 @@ class SlotState(StrEnum):
 
     STARTING = "starting"
     READY = "ready"
-    DRAINING = "draining"
     BACKOFF = "backoff"
     TRIPPED = "tripped"
     STOPPED = "stopped"
@@ -32,14 +31,21 @@ class WorkerSnapshot:
     in_flight: int
     sessions_ready: int
     notes: Sequence[str]
+    permissions_refused: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The whole agent side. ``ready``: a request made now would be served; ``reason`` says why not."""
+    """The whole agent side. ``ready``: a request made now would be served; ``reason`` says why not.
+
+    ``draining`` are the workers that have been replaced and finish what they have, ``waiting`` the
+    requests that wait for their turn.
+    """
 
     ready: bool
     reason: str | None
     strategy: Strategy
     workers: Sequence[WorkerSnapshot]
+    draining: int
     subprocesses: int
+    waiting: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from types import TracebackType
@@ -17,6 +18,7 @@ from cursorpipe_core.errors import (
     CursorpipeError,
     UnknownModelError,
 )
+from cursorpipe_core.line import RETRY_AFTER_S, WaitingLine
 from cursorpipe_core.restarts import RestartPolicy
 from cursorpipe_core.snapshot import SlotState, WorkerSnapshot
 from cursorpipe_core.worker import AgentWorker
@@ -25,8 +27,10 @@ logger = logging.getLogger(__name__)
 
 #: What no restart mends: the slot trips at once, with the sentence for the operator.
 BOOT_ERRORS = (AgentNotFoundError, AuthenticationError, UnknownModelError)
-#: Seconds after which it makes sense to ask again when no worker was ready.
-UNAVAILABLE_RETRY_AFTER_S = 5.0
+#: Seconds between two looks at how worn a worker is.
+WEAR_CHECK_S = 5.0
+#: Seconds before another try when the replacement of a worn worker could not be started.
+REPLACEMENT_PAUSE_S = 60.0
 
 
 class Slot:
@@ -43,7 +47,7 @@ class Slot:
     def snapshot(self) -> WorkerSnapshot:
         """Describe the slot now."""
         worker = self.worker
-        serving = worker if self.state in {SlotState.READY, SlotState.DRAINING} else None
+        serving = worker if self.state is SlotState.READY else None
         return WorkerSnapshot(
             slot=self.number,
             state=self.state,
@@ -53,6 +57,7 @@ class Slot:
             in_flight=serving.in_flight if serving else 0,
             sessions_ready=serving.sessions_ready if serving else 0,
             notes=tuple(worker.notes) if worker else (),
+            permissions_refused=serving.permissions_refused if serving else 0,
         )
 
 
@@ -73,11 +78,16 @@ class Supervisor:
             )
             for number in range(settings.workers)
         ]
-        self._tasks: list[asyncio.Task[None]] = []
-        self._changed = asyncio.Event()
+        self._line: WaitingLine[AgentWorker] = WaitingLine(
+            max_waiting=settings.max_queue, give_back=AgentWorker.release
+        )
+        self._slot_tasks: list[asyncio.Task[None]] = []
+        self._lives: set[asyncio.Task[None]] = set()
+        self._recycling: asyncio.Task[None] | None = None
+        self._draining = 0
 
     async def __aenter__(self) -> Self:
-        self._tasks = [
+        self._slot_tasks = [
             asyncio.create_task(self._keep(slot), name=f"worker slot {slot.number}") for slot in self._slots
         ]
         return self
@@ -85,62 +95,77 @@ class Supervisor:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for task in self._tasks:
+        tasks = [*self._slot_tasks, *self._lives]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     @property
     def ready(self) -> bool:
         """Whether a worker could take a request now."""
         return any(slot.state is SlotState.READY for slot in self._slots)
 
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for a worker."""
+        return self._line.waiting
+
+    @property
+    def draining(self) -> int:
+        """How many workers have been replaced and finish the turns they have."""
+        return self._draining
+
     def snapshot(self) -> list[WorkerSnapshot]:
         """Describe every slot now."""
         return [slot.snapshot() for slot in self._slots]
 
-    async def lease(self, timeout_s: float, *, other_than: AgentWorker | None = None) -> AgentWorker:
-        """Return the ready worker with the fewest open turns, waiting for one at most ``timeout_s``.
+    async def lease(
+        self, client: str, timeout_s: float, *, other_than: AgentWorker | None = None
+    ) -> AgentWorker:
+        """Return a worker with a place reserved: the ready one with the fewest open turns.
 
-        ``other_than`` is passed over while there is another. Raises AgentUnavailableError when none
-        becomes ready; at once, and with the cause, when none can before something is mended.
+        Waits in the line of ``client`` while no worker has a place; ``other_than`` is passed over while
+        there is another. Raises what the line raises; and at once, with the cause, when no worker can
+        serve before something is mended.
         """
-        try:
-            async with asyncio.timeout(timeout_s):
-                while True:
-                    self._changed.clear()
-                    worker = self._pick(other_than)
-                    if worker is not None:
-                        return worker
-                    self._raise_if_hopeless()
-                    await self._changed.wait()
-        except TimeoutError:
-            raise AgentUnavailableError(
-                f"No agent became ready within {timeout_s:.1f}s.", retry_after=UNAVAILABLE_RETRY_AFTER_S
-            ) from None
+        if (hopeless := self._hopeless()) is not None:
+            # Without the frames of those who were told before, which would pile up.
+            raise hopeless.with_traceback(None)
+        return await self._line.acquire(client, lambda: self._take(other_than), timeout_s)
 
-    def _pick(self, other_than: AgentWorker | None) -> AgentWorker | None:
-        ready = [slot.worker for slot in self._slots if slot.state is SlotState.READY and slot.worker]
-        serving = [worker for worker in ready if worker.serves]
-        return min(serving, key=lambda worker: (worker is other_than, worker.in_flight), default=None)
+    def _take(self, other_than: AgentWorker | None) -> AgentWorker | None:
+        free = [
+            slot.worker
+            for slot in self._slots
+            if slot.state is SlotState.READY
+            and slot.worker is not None
+            and slot.worker.serves
+            and slot.worker.in_flight < self._settings.worker_concurrency
+        ]
+        if not free:
+            return None
+        worker = min(free, key=lambda worker: (worker is other_than, worker.in_flight))
+        worker.reserve()
+        return worker
 
-    def _raise_if_hopeless(self) -> None:
-        """Raise if no slot serves or is about to."""
+    def _hopeless(self) -> CursorpipeError | None:
+        """Return why no slot serves or is about to, if none does and none is."""
         if any(slot.state is not SlotState.TRIPPED for slot in self._slots):
-            return
+            return None
         for slot in self._slots:
             if isinstance(slot.error, BOOT_ERRORS):
-                raise slot.error.with_traceback(None)
-        raise AgentUnavailableError(
-            f"No agent stays alive. {self._slots[0].error}", retry_after=UNAVAILABLE_RETRY_AFTER_S
+                return slot.error
+        return AgentUnavailableError(
+            f"No agent stays alive. {self._slots[0].error}", retry_after=RETRY_AFTER_S
         )
 
     async def _keep(self, slot: Slot) -> None:
-        """Start a worker, announce it, wait for its end, pause, again."""
+        """Start a worker, serve until it ends, pause, again."""
         try:
             while True:
                 started = time.monotonic()
                 self._move(slot, SlotState.STARTING)
-                slot.error = await self._one_life(slot)
+                slot.error = await self._serve(slot)
                 now = time.monotonic()
                 if isinstance(slot.error, BOOT_ERRORS):
                     restart = slot.policy.after_boot_error()
@@ -153,19 +178,21 @@ class Supervisor:
         finally:
             self._move(slot, SlotState.STOPPED)
 
-    async def _one_life(self, slot: Slot) -> CursorpipeError:
-        """Serve with one worker until it ends; returns why."""
-        slot.worker = AgentWorker(self._agent, stock=self._stock(slot))
+    async def _serve(self, slot: Slot) -> CursorpipeError:
+        """Serve with one worker, and with its replacements as they wear out; returns why one ended."""
         try:
-            async with slot.worker as worker:
-                logger.info("worker %d is ready, process %s", slot.number, worker.pid)
-                slot.error = None
-                self._move(slot, SlotState.READY)
-                reason = await worker.wait_ended()
-                self._move(slot, SlotState.DRAINING)
-                # Of a dead process nothing is open any more, so this waits only for one to be replaced.
-                await worker.drain(self._agent.request_timeout_s)
-                return reason
+            slot.worker, life = await self._start(slot)
+            slot.error = None
+            self._move(slot, SlotState.READY)
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(WEAR_CHECK_S):
+                        return await slot.worker.wait_ended()
+                wear = self._wear(slot.worker)
+                if wear is not None and (self._recycling is None or self._recycling.done()):
+                    # Only one at a time, from the first start to the last turn of the old one.
+                    self._recycling = life
+                    life = await self._replace(slot, life, wear)
         except CursorpipeError as exc:
             return exc
         except Exception as exc:
@@ -177,6 +204,64 @@ class Supervisor:
         finally:
             slot.worker = None
 
+    async def _start(self, slot: Slot) -> tuple[AgentWorker, asyncio.Task[None]]:
+        """Start a worker, and a task that is its life; raises why it could not start."""
+        worker = AgentWorker(self._agent, stock=self._stock(slot), on_release=self._line.wake)
+        started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        life = asyncio.create_task(self._live(worker, started), name=f"worker {slot.number}")
+        self._lives.add(life)
+        life.add_done_callback(self._lives.discard)
+        await started
+        logger.info("worker %d is ready, process %s", slot.number, worker.pid)
+        return worker, life
+
+    async def _live(self, worker: AgentWorker, started: asyncio.Future[None]) -> None:
+        """See one worker from its start to the end of its last turn."""
+        try:
+            async with worker:
+                started.set_result(None)
+                await worker.wait_ended()
+                # Of a dead process nothing is open any more; one to be replaced finishes what it has.
+                self._draining += 1
+                try:
+                    await worker.drain(self._agent.request_timeout_s)
+                finally:
+                    self._draining -= 1
+        except Exception as exc:
+            if started.done():
+                raise
+            started.set_exception(exc)
+        finally:
+            started.cancel()
+
+    def _wear(self, worker: AgentWorker) -> str | None:
+        """Return why a worker is to be replaced by a fresh one, if it is."""
+        limits = self._settings
+        if 0 < limits.worker_max_sessions <= worker.sessions_opened:
+            return f"{worker.sessions_opened} sessions"
+        if 0 < limits.worker_max_age_s <= worker.age_s:
+            return f"{worker.age_s:.0f}s of age"
+        if limits.worker_max_rss_mb:
+            rss_mb = worker.rss_bytes() >> 20
+            if rss_mb >= limits.worker_max_rss_mb:
+                return f"{rss_mb} MiB of memory"
+        return None
+
+    async def _replace(self, slot: Slot, life: asyncio.Task[None], wear: str) -> asyncio.Task[None]:
+        """Put a fresh worker in the place of a worn one, which finishes its turns; returns the new life."""
+        old = slot.worker
+        try:
+            slot.worker, new_life = await self._start(slot)
+        except CursorpipeError as exc:
+            logger.warning("worker %d stays for want of a replacement: %s", slot.number, exc)
+            await asyncio.sleep(REPLACEMENT_PAUSE_S)
+            return life
+        logger.info("worker %d is replaced after %s", slot.number, wear)
+        if old is not None:
+            old.retire(AgentCrashError("The worker was replaced."))
+        self._move(slot, SlotState.READY)
+        return new_life
+
     def _stock(self, slot: Slot) -> int:
         """Return the slot's share of the sessions kept ready: at least one, all together what was set."""
         share, extra = divmod(self._settings.pool_size, self._settings.workers)
@@ -184,4 +269,7 @@ class Supervisor:
 
     def _move(self, slot: Slot, state: SlotState) -> None:
         slot.state = state
-        self._changed.set()
+        if (hopeless := self._hopeless()) is not None:
+            self._line.fail(hopeless)
+        else:
+            self._line.wake()

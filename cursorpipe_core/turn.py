@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from cursorpipe_core.completion import (
     CompletionEvent,
@@ -25,6 +26,15 @@ from cursorpipe_core.outcome import HoldBack
 MAX_BACKLOG = 32 * 1024 * 1024
 
 
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """The bounds of a turn in seconds: to its first event, between two events, and of the request in all."""
+
+    first_event_s: float
+    idle_s: float
+    total_s: float
+
+
 class EmptyAnswerError(SessionError):
     """The agent ended its turn properly but said nothing."""
 
@@ -37,8 +47,8 @@ class Turn:
     agent is still at work; the backend then stops the agent, and late events go nowhere.
     """
 
-    def __init__(self, *, prompt_bytes: int, timeout_s: float, total_s: float) -> None:
-        """Begin to wait: ``timeout_s`` is what is left of the ``total_s`` the request has in all."""
+    def __init__(self, *, prompt_bytes: int, clocks: Clocks, left_s: float) -> None:
+        """Prepare a turn; ``left_s`` is what is left of the time that the request has in all."""
         self._loop = asyncio.get_running_loop()
         self._prompt_bytes = prompt_bytes
         self._answer_bytes = 0
@@ -50,7 +60,11 @@ class Turn:
         self._error: CursorpipeError | None = None
         self._ended = False
         self._agent_done = False
-        self._deadline = self._loop.call_later(timeout_s, self._expire, total_s)
+        self._clocks = clocks
+        self._deadline = self._loop.time() + left_s
+        self._seen_at = self._loop.time()
+        self._seen = False
+        self._timer = self._loop.call_at(self._deadline, self._look)
         self.on_abandoned: Callable[[], None] = _nothing
 
     @property
@@ -58,8 +72,14 @@ class Turn:
         """Whether the answer is decided, by the agent or by a bound."""
         return self._ended
 
+    def begin(self) -> None:
+        """Start the clock for the first event: the agent has the prompt now."""
+        self._seen_at = self._loop.time()
+        self._look()
+
     def text(self, text: str) -> None:
         """Take the next piece of the answer."""
+        self._mark()
         if self._half_pair or "\ud800" <= text[-1:] <= "\udbff":
             text = self._join_pair(text)
         shown = self._hold_back.feed(text)
@@ -68,10 +88,12 @@ class Turn:
 
     def thought(self, text: str) -> None:
         """Take the next piece of the reasoning."""
+        self._mark()
         self._put(ThoughtDelta(well_formed(text)), len(text))
 
     def tool(self, event: ToolEvent) -> None:
         """Take the news of one of the agent's own tools."""
+        self._mark()
         self._put(event, 0)
 
     def finish(self, reason: FinishReason, usage: Usage | None = None) -> None:
@@ -149,7 +171,7 @@ class Turn:
     def _end(self, error: CursorpipeError | None) -> None:
         self._ended = True
         self._error = error
-        self._deadline.cancel()
+        self._timer.cancel()
         self._wake()
 
     def _wake(self) -> None:
@@ -157,8 +179,30 @@ class Turn:
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    def _expire(self, total_s: float) -> None:
-        self._end(AgentTimeoutError("request", total_s))
+    def _mark(self) -> None:
+        self._seen_at = self._loop.time()
+        if not self._seen:
+            self._seen = True
+            self._look()  # another clock runs from now on, and it may be the quicker one
+
+    def _look(self) -> None:
+        """End the turn if one of its clocks has run out, else look again when the next one may have."""
+        if self._ended:
+            return
+        clocks, now = self._clocks, self._loop.time()
+        patience, phase = (
+            (clocks.idle_s, "next sign of work")
+            if self._seen
+            else (clocks.first_event_s, "first sign of work")
+        )
+        due = self._seen_at + patience
+        if now >= self._deadline:
+            self._end(AgentTimeoutError("request", clocks.total_s))
+        elif now >= due:
+            self._end(AgentTimeoutError(phase, patience))
+        else:
+            self._timer.cancel()
+            self._timer = self._loop.call_at(min(due, self._deadline), self._look)
 
     def _estimate(self) -> Usage:
         return Usage(estimate_tokens(self._prompt_bytes), estimate_tokens(self._answer_bytes), estimated=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
@@ -15,7 +16,7 @@ from cursorpipe_core.config import AgentSettings
 from cursorpipe_core.errors import AgentCrashError, AuthenticationError, CursorpipeError, SessionError
 from cursorpipe_core.habitat import Habitat, habitat
 from cursorpipe_core.outcome import judge_exit
-from cursorpipe_core.process import ChildProcess
+from cursorpipe_core.process import ChildProcess, resident_bytes
 from cursorpipe_core.sessions import SessionDispenser
 from cursorpipe_core.turn import Turn
 from cursorpipe_core.version import __version__
@@ -44,8 +45,11 @@ class AgentWorker:
     bounded, and removes what it had. It dies once: after ``wait_ended`` it serves nothing more.
     """
 
-    def __init__(self, settings: AgentSettings, *, stock: int) -> None:
+    def __init__(
+        self, settings: AgentSettings, *, stock: int, on_release: Callable[[], None] = lambda: None
+    ) -> None:
         self._settings = settings
+        self._on_release = on_release
         self._stock = stock
         self._stack = AsyncExitStack()
         self._output_ended = asyncio.Event()
@@ -59,7 +63,11 @@ class AgentWorker:
         self._capabilities: Capabilities
         self._pid: int | None = None
         self._in_flight = 0
+        self._sessions_opened = 0
+        self._started_at = 0.0
+        self._heard_at = 0.0
         self._cancelled: dict[str, asyncio.TimerHandle] = {}
+        self._given_up: set[str] = set()
         self.notes: list[str] = []
 
     @property
@@ -96,23 +104,58 @@ class AgentWorker:
     ) -> None:
         await self._stack.aclose()
 
+    def reserve(self) -> None:
+        """Take a place for a turn, to be used by ``begin`` or given back by ``release``."""
+        self._in_flight += 1
+        self._idle.clear()
+
+    def release(self) -> None:
+        """Give a place back; wakes those who wait for one."""
+        self._in_flight -= 1
+        if not self._in_flight:
+            self._idle.set()
+        self._on_release()
+
     async def begin(self, prompt: str, turn: Turn) -> None:
-        """Begin a turn in an unused session; its events, and its failure if any, go to ``turn``.
+        """Begin a turn, in a reserved place and an unused session; what happens goes to ``turn``.
 
         Raises what keeps a session from being opened. Cancelled before that, it leaves nothing behind.
         """
-        self._in_flight += 1
-        self._idle.clear()
         try:
             session_id = await self._dispenser.take()
         except BaseException:
-            self._leave()
+            self.release()
             raise
         if turn.ended:  # its time ran out while the session was opened
             self._end_turn(session_id)
             return
         turn.on_abandoned = lambda: self._abandon(session_id)
+        turn.begin()
         self._client.prompt(session_id, prompt, turn, on_end=lambda: self._end_turn(session_id))
+
+    @property
+    def permissions_refused(self) -> int:
+        """How many permission requests of the agent were refused in its life."""
+        return self._client.permissions_refused
+
+    @property
+    def sessions_opened(self) -> int:
+        """How many sessions the process has opened in its life."""
+        return self._sessions_opened
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the start."""
+        return asyncio.get_running_loop().time() - self._started_at
+
+    def rss_bytes(self) -> int:
+        """Return the resident memory of the process and its children; 0 when it is gone."""
+        return resident_bytes(self._pid) if self._pid is not None else 0
+
+    def retire(self, reason: CursorpipeError) -> None:
+        """Declare the process fit to be replaced: no turn is begun any more, those that run go on."""
+        if not self._end.done():
+            self._end.set_result(reason)
 
     async def wait_ended(self) -> CursorpipeError:
         """Wait until the process is dead or fit to be replaced; returns why."""
@@ -136,10 +179,13 @@ class AgentWorker:
         self._client = AcpClient(
             self._child.write, permissions=self._settings.permissions, client_version=__version__
         )
+        self._started_at = self._heard_at = asyncio.get_running_loop().time()
         watch = asyncio.create_task(self._watch(), name=f"watch {self._pid}")
         self._stack.push_async_callback(_end_task, watch)
         self._capabilities = await self._client.initialize()
         self._dispenser = await self._sign_in(SessionDispenser(self._open_session, stock=self._stock))
+        listen = asyncio.create_task(self._check_liveness(), name=f"liveness {self._pid}")
+        self._stack.push_async_callback(_end_task, listen)
 
     async def _sign_in(self, dispenser: SessionDispenser) -> SessionDispenser:
         """Make the first session, with `authenticate` before it where that is right (CLI contract §4.2).
@@ -170,17 +216,38 @@ class AgentWorker:
             reason: CursorpipeError = AgentCrashError("The agent closed its output.")
         else:
             reason = judge_exit(status, self._child.stderr_tail(), self._settings.redact)
-        self._retire(reason)
+        self.retire(reason)
         self._client.close(reason)
+
+    async def _check_liveness(self) -> None:
+        """Ask a process that has been silent whether it still listens; silence alone is not death.
+
+        One that does not answer is ended with its turns: they would wait for nothing.
+        """
+        loop = asyncio.get_running_loop()
+        interval_s, timeout_s = self._settings.liveness_interval_s, self._settings.liveness_timeout_s
+        while True:
+            await asyncio.sleep(self._heard_at + interval_s - loop.time())
+            if loop.time() - self._heard_at < interval_s:
+                continue
+            asked_at = loop.time()
+            if await self._client.answers(timeout_s) or self._heard_at > asked_at:
+                self._heard_at = loop.time()
+                continue
+            reason = AgentCrashError(f"The agent is deaf: it did not answer within {timeout_s:g}s.")
+            self.retire(reason)
+            self._client.close(reason)
+            return
 
     def _on_output(self, data: bytes) -> None:
         if not data:
             self._output_ended.set()
             return
+        self._heard_at = asyncio.get_running_loop().time()
         try:
             self._client.feed(data)
         except AgentCrashError as exc:
-            self._retire(exc)
+            self.retire(exc)
             self._client.close(exc)
 
     async def _open_session(self) -> str:
@@ -202,7 +269,9 @@ class AgentWorker:
 
     async def _try_session(self) -> AcpSession:
         async with bounded("session start", SESSION_TIMEOUT_S):
-            return await self._client.new_session(self._place.cwd)
+            session = await self._client.new_session(self._place.cwd)
+        self._sessions_opened += 1
+        return session
 
     def _note(self, note: str) -> None:
         if note not in self.notes:
@@ -213,25 +282,25 @@ class AgentWorker:
         """Stop a turn whose reader has left; the agent's answer to the prompt confirms it."""
         self._client.cancel(session_id)
         self._cancelled[session_id] = asyncio.get_running_loop().call_later(
-            CANCEL_TIMEOUT_S, self._retire, AgentCrashError("The agent did not stop a cancelled turn.")
+            CANCEL_TIMEOUT_S, self._give_up, session_id
         )
 
+    def _give_up(self, session_id: str) -> None:
+        """Wait no longer for a cancelled turn to end: the process is replaced once the others have."""
+        del self._cancelled[session_id]
+        self._given_up.add(session_id)
+        self.retire(AgentCrashError("The agent did not stop a cancelled turn."))
+        self.release()
+
     def _end_turn(self, session_id: str) -> None:
+        if session_id in self._given_up:
+            return
         timer = self._cancelled.pop(session_id, None)
         if timer is not None:
             timer.cancel()
         if self._capabilities.close_session:
             self._client.close_session(session_id)
-        self._leave()
-
-    def _leave(self) -> None:
-        self._in_flight -= 1
-        if not self._in_flight:
-            self._idle.set()
-
-    def _retire(self, reason: CursorpipeError) -> None:
-        if not self._end.done():
-            self._end.set_result(reason)
+        self.release()
 
 
 async def _end_task(task: asyncio.Task[None]) -> None:

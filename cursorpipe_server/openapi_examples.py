@@ -121,7 +121,9 @@ READY_EXAMPLE: Mapping[str, Any] = {
             "notes": [],
         }
     ],
+    "draining": 0,
     "subprocesses": 0,
+    "waiting": 0,
 }
 NOT_READY_EXAMPLE: Mapping[str, Any] = {
     **READY_EXAMPLE,

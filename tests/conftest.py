@@ -22,3 +22,9 @@ async def nothing_left_behind() -> AsyncIterator[None]:
     children = set(psutil.Process().children(recursive=True)) - children_before
     _, alive = psutil.wait_procs(children, timeout=GONE_WITHIN_S)
     assert not alive
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--chaos-seconds", default="15", help="how long the chaos lasts")
+    parser.addoption("--chaos-seed", default="1", help="what the chaos is drawn from")
+    parser.addoption("--leak-requests", default="300", help="how many requests are looked at for leaks")

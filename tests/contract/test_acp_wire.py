@@ -15,7 +15,7 @@ from cursorpipe_core.acp import AcpClient
 from cursorpipe_core.completion import CompletionEvent, Finish, FinishReason, TextDelta, ThoughtDelta, Usage
 from cursorpipe_core.config import Permissions
 from cursorpipe_core.errors import AgentCrashError, AuthenticationError, SessionError
-from cursorpipe_core.turn import Turn
+from cursorpipe_core.turn import Clocks, Turn
 
 #: The schema of the parameters of each method that a client may send.
 METHODS: dict[str, type[BaseModel]] = {
@@ -27,6 +27,7 @@ METHODS: dict[str, type[BaseModel]] = {
     "session/cancel": acp.schema.CancelNotification,
     "session/close": acp.schema.CloseSessionRequest,
 }
+CLOCKS = Clocks(first_event_s=5, idle_s=5, total_s=5)
 NOTIFICATIONS = {"session/cancel"}
 
 INITIALIZED = {
@@ -90,7 +91,7 @@ async def begin() -> AsyncIterator[Callable[..., Turn]]:
     turns: list[Turn] = []
 
     def make(agent: Agent, session: str = "s", ended: Callable[[], None] = lambda: None) -> Turn:
-        turn = Turn(prompt_bytes=4, timeout_s=5, total_s=5)
+        turn = Turn(prompt_bytes=4, clocks=CLOCKS, left_s=5)
         turns.append(turn)
         agent.client.prompt(session, "hi", turn, ended)
         return turn

@@ -40,12 +40,15 @@ def serve(agent: DemoAgent, aiohttp_client: AiohttpClient) -> Serve:
         pool_size: int = 1,
         ready: bool = True,
         server: dict[str, Any] | None = None,
+        supervision: dict[str, Any] | None = None,
         **agent_fields: Any,
     ) -> Client:
         settings = Settings(
             server=ServerSettings(**(server or {})),
             agent=agent.settings(**agent_fields),
-            supervision=SupervisorSettings(strategy=Strategy(strategy), workers=workers, pool_size=pool_size),
+            supervision=SupervisorSettings(
+                strategy=Strategy(strategy), workers=workers, pool_size=pool_size, **(supervision or {})
+            ),
         )
         client = await aiohttp_client(create_app(settings))
         if ready:

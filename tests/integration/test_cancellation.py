@@ -72,14 +72,14 @@ async def test_an_agent_that_goes_on_when_cancelled_is_replaced(
     serve: Serve, agent: DemoAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cursorpipe_core.worker.CANCEL_TIMEOUT_S", 0.2)
-    client = await serve(strategy="acp", request_timeout_s=1.0)
+    client = await serve(strategy="acp")
     request = asyncio.create_task(
         client.session.post(client.make_url(CHAT), json=ask("[[demo:ignore-cancel]]", stream=True))
     )
     (prompt,) = await agent.wait_for("prompt")
     (await request).close()
     await agent.wait_for("start", count=2, mode="acp")
-    assert not psutil.pid_exists(prompt["pid"])
+    await until(lambda: not psutil.pid_exists(prompt["pid"]))
 
 
 async def test_a_client_that_leaves_while_it_waits_for_a_worker_leaves_nothing(

@@ -199,6 +199,14 @@ async def test_what_the_agent_asks_is_answered_and_refused(
     assert len(agent.events("answered")) == 1
 
 
+async def test_refused_permissions_are_counted(serve: Serve) -> None:
+    client = await serve(strategy="acp")
+    await answer(client, "[[demo:ask-permission]]")
+    await answer(client, "[[demo:ask-permission]]")
+    workers = (await (await client.get("/ready")).json())["workers"]
+    assert workers[0]["permissions_refused"] == 2
+
+
 async def test_permission_is_given_if_the_operator_said_so(serve: Serve, agent: DemoAgent) -> None:
     client = await serve(strategy="acp", permissions="allow")
     assert "allow" in await answer(client, "[[demo:ask-permission]]")

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from cursorpipe_core.completion import CompletionEvent, Finish, TextDelta, ThoughtDelta, ToolEvent, Usage
 from cursorpipe_core.errors import NetworkError, SessionError
 from cursorpipe_core.runner import StreamReader
-from cursorpipe_core.turn import Turn
+from cursorpipe_core.turn import Clocks, Turn
 
+CLOCKS = Clocks(first_event_s=5, idle_s=5, total_s=5)
 USAGE = {"inputTokens": 740, "outputTokens": 307, "cacheReadTokens": 28160, "cacheWriteTokens": 0}
 
 
@@ -23,7 +24,7 @@ class Run:
     """A reader with its turn."""
 
     def __init__(self) -> None:
-        self.turn = Turn(prompt_bytes=4, timeout_s=5, total_s=5)
+        self.turn = Turn(prompt_bytes=4, clocks=CLOCKS, left_s=5)
         self.over = asyncio.Event()
         self.reader = StreamReader(self.turn, self.over)
 

@@ -15,14 +15,15 @@ from cursorpipe_core.completion import (
     Usage,
 )
 from cursorpipe_core.errors import AgentCrashError, AgentTimeoutError, BacklogError, RateLimitError
-from cursorpipe_core.turn import EmptyAnswerError, Turn
+from cursorpipe_core.turn import Clocks, EmptyAnswerError, Turn
 
 FINISH = Finish(FinishReason.STOP)
+CLOCKS = Clocks(first_event_s=5, idle_s=5, total_s=5)
 
 
 @pytest.fixture
 async def turn() -> Turn:
-    return Turn(prompt_bytes=40, timeout_s=5, total_s=5)
+    return Turn(prompt_bytes=40, clocks=CLOCKS, left_s=5)
 
 
 @pytest.fixture(autouse=True)
@@ -114,12 +115,59 @@ async def test_half_an_emoji_at_the_end_is_replaced(turn: Turn) -> None:
 
 async def test_the_bound_on_the_whole_ends_the_turn_and_tells_the_backend() -> None:
     abandoned = asyncio.Event()
-    turn = Turn(prompt_bytes=1, timeout_s=0.01, total_s=300)
+    turn = Turn(prompt_bytes=1, clocks=Clocks(300, 300, 300), left_s=0.01)
     turn.on_abandoned = abandoned.set
     with pytest.raises(AgentTimeoutError, match=r"timed out after 300\.0s"):
         await turn.read()
     turn.close()
     assert abandoned.is_set()
+
+
+def hurried(**clocks: float) -> Turn:
+    """Return a turn that has begun, with one clock that runs quickly."""
+    bounds = {"first_event_s": 300.0, "idle_s": 300.0, "total_s": 300.0} | clocks
+    turn = Turn(prompt_bytes=1, clocks=Clocks(**bounds), left_s=300)
+    turn.begin()
+    return turn
+
+
+async def test_an_agent_that_shows_no_sign_of_work_is_not_waited_for() -> None:
+    with pytest.raises(AgentTimeoutError, match="first sign of work"):
+        await hurried(first_event_s=0.02).read()
+
+
+async def test_the_first_clock_does_not_run_while_a_request_waits_for_its_turn() -> None:
+    turn = Turn(prompt_bytes=1, clocks=Clocks(0.01, 300, 300), left_s=300)
+    await asyncio.sleep(0.05)
+    assert not turn.ended
+    turn.begin()
+    with pytest.raises(AgentTimeoutError):
+        await turn.read()
+
+
+async def test_an_agent_that_falls_silent_is_not_waited_for() -> None:
+    turn = hurried(first_event_s=0.05, idle_s=0.1)
+    turn.text("x")
+    assert await turn.read() == [TextDelta("x")]
+    with pytest.raises(AgentTimeoutError, match="next sign of work"):
+        await turn.read()
+
+
+async def test_every_sign_of_work_starts_the_silence_anew() -> None:
+    turn = hurried(first_event_s=0.05, idle_s=0.2)
+    for piece in "abcdef":
+        turn.thought(piece) if piece in "bd" else turn.text(piece)
+        await asyncio.sleep(0.06)
+    assert not turn.ended
+    turn.close()
+
+
+async def test_text_that_is_held_back_is_a_sign_of_work_too() -> None:
+    turn = hurried(first_event_s=0.05)
+    turn.text("Error: RetriableError: ")
+    await asyncio.sleep(0.1)
+    assert not turn.ended
+    turn.close()
 
 
 async def test_a_reader_that_leaves_tells_the_backend_once(turn: Turn) -> None:

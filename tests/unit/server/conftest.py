@@ -52,7 +52,13 @@ class ScriptedRouter:
         self.strategy = Strategy.AUTO
         worker = WorkerSnapshot(0, SlotState.READY, None, 42, 0, 1, 2, ("a note",))
         self.state = Snapshot(
-            ready=True, reason=None, strategy=self.strategy, workers=(worker,), subprocesses=0
+            ready=True,
+            reason=None,
+            strategy=self.strategy,
+            workers=(worker,),
+            draining=0,
+            subprocesses=0,
+            waiting=0,
         )
 
     async def __aenter__(self) -> Self:

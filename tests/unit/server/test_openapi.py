@@ -239,7 +239,7 @@ def test_a_real_model_has_the_described_shape() -> None:
 @pytest.mark.parametrize("pid", [None, 4711])
 def test_real_readiness_has_the_described_shape(state: SlotState, pid: int | None) -> None:
     worker = WorkerSnapshot(0, state, "why", pid, 1, 2, 3, ("a note",))
-    snapshot = Snapshot(False, None, Strategy.AUTO, (worker,), 0)
+    snapshot = Snapshot(False, None, Strategy.AUTO, (worker,), 0, 1, 2)
     sent = json.loads(json.dumps({"version": "1.2.3", **asdict(snapshot)}))
     validate_exactly(sent, "Readiness")
 

@@ -24,6 +24,7 @@ async def test_ready_tells_what_each_worker_does(client: Client) -> None:
             "in_flight": 1,
             "sessions_ready": 2,
             "notes": ["a note"],
+            "permissions_refused": 0,
         }
     ]
 
@@ -31,7 +32,13 @@ async def test_ready_tells_what_each_worker_does(client: Client) -> None:
 async def test_not_ready_is_503_with_the_reason(client: Client, router: ScriptedRouter) -> None:
     worker = WorkerSnapshot(0, SlotState.TRIPPED, "not signed in", None, 3, 0, 0, ())
     router.state = Snapshot(
-        ready=False, reason="not signed in", strategy=Strategy.ACP, workers=(worker,), subprocesses=0
+        ready=False,
+        reason="not signed in",
+        strategy=Strategy.ACP,
+        workers=(worker,),
+        draining=0,
+        subprocesses=0,
+        waiting=0,
     )
     response = await client.get("/ready")
     body = await response.json()
