@@ -119,6 +119,7 @@ READY_EXAMPLE: Mapping[str, Any] = {
             "in_flight": 1,
             "sessions_ready": 3,
             "notes": [],
+            "permissions_refused": 0,
         }
     ],
     "draining": 0,
