@@ -172,8 +172,10 @@ class AcpClient:
 
         def end(result: Json, error: CursorpipeError | None) -> None:
             del self._turns[session_id]
-            _settle(turn, result, error)
-            on_end()
+            try:
+                _settle(turn, result, error)
+            finally:
+                on_end()
 
         block = {"type": "text", "text": text}
         self._connection.send("session/prompt", {"sessionId": session_id, "prompt": [block]}, end)
@@ -206,7 +208,7 @@ class AcpClient:
         if method != "session/update":
             logger.debug("ignored the agent's notification %s", method)
             return
-        turn = self._turns.get(_member(params, "sessionId"))
+        turn = self._turn_of(params)
         update = _member(params, "update")
         if turn is None or not isinstance(update, dict):
             return  # no prompt is open: commands, titles, late pieces of a cancelled turn
@@ -219,7 +221,7 @@ class AcpClient:
             text = _member(update.get("content"), "text")
             if isinstance(text, str):
                 turn.thought(text)
-        elif kind in {"tool_call", "tool_call_update"}:
+        elif kind in ("tool_call", "tool_call_update"):  # a tuple, as it may be of any type
             turn.tool(
                 ToolEvent(
                     str(update.get("toolCallId")), str(update.get("title") or ""), str(update.get("status"))
@@ -241,9 +243,13 @@ class AcpClient:
         else:
             self._connection.refuse(request_id, METHOD_NOT_FOUND, f"no such method: {method}")
 
+    def _turn_of(self, params: Json) -> Turn | None:
+        session_id = _member(params, "sessionId")
+        return self._turns.get(session_id) if isinstance(session_id, str) else None
+
     def _permit(self, params: Json) -> Json:
         """Decide a permission request by the policy, and by the kind of its options alone."""
-        turn = self._turns.get(_member(params, "sessionId"))
+        turn = self._turn_of(params)
         if turn is None or turn.ended:
             return {"outcome": "cancelled"}
         options = _member(params, "options")
@@ -265,7 +271,8 @@ def _settle(turn: Turn, result: Json, error: CursorpipeError | None) -> None:
     elif (reason := _member(result, "stopReason")) == "cancelled":
         turn.fail(SessionError("The agent cancelled the turn."))
     else:
-        turn.finish(_FINISH_REASONS.get(reason, FinishReason.STOP), _usage(_member(result, "usage")))
+        known = _FINISH_REASONS.get(reason) if isinstance(reason, str) else None
+        turn.finish(known or FinishReason.STOP, _usage(_member(result, "usage")))
 
 
 def _usage(reported: Json) -> Usage | None:

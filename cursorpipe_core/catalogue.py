@@ -7,6 +7,8 @@ import logging
 import re
 import time
 from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
 
 from cursorpipe_core.completion import Model
 from cursorpipe_core.config import AUTO_MODEL, AgentSettings
@@ -25,32 +27,51 @@ _MODEL_LINE = re.compile(r"^(\S+) - (.+?)(?: \((?:current|default|current, defau
 
 
 class Catalogue:
-    """The models, cached for the time that the settings say; one question to the CLI at a time."""
+    """The models, cached for the time that the settings say; one question to the CLI serves all who ask.
+
+    Leaving ends a question that is open.
+    """
 
     def __init__(self, settings: AgentSettings) -> None:
         self._settings = settings
         self._models: Sequence[Model] = ()
         self._fresh_until = 0.0
-        self._asking = asyncio.Lock()
+        self._refreshing: asyncio.Task[CursorpipeError | None] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._refreshing is not None and not self._refreshing.done():
+            self._refreshing.cancel()
+            await asyncio.wait({self._refreshing})
 
     async def models(self) -> Sequence[Model]:
         """Return the models, `auto` first.
 
         When the CLI cannot be asked again the last list is returned; raises why only if there is none.
         """
-        async with self._asking:
-            if not self._models or time.monotonic() >= self._fresh_until:
-                await self._refresh()
-            return self._models
+        if not self._models or time.monotonic() >= self._fresh_until:
+            if self._refreshing is None or self._refreshing.done():
+                self._refreshing = asyncio.create_task(self._refresh(), name="list of models")
+            # Who leaves must not take the answer from the others.
+            await asyncio.wait({self._refreshing})
+            if (error := self._refreshing.result()) is not None:
+                raise error.with_traceback(None)
+        return self._models
 
-    async def _refresh(self) -> None:
+    async def _refresh(self) -> CursorpipeError | None:
+        """Ask the CLI; returns why there is no list at all, if there is none."""
         try:
             self._models = await list_models(self._settings)
         except CursorpipeError as exc:
             if not self._models:
-                raise
+                return exc
             logger.warning("the list of models is an old one: %s", exc)
         self._fresh_until = time.monotonic() + self._settings.models_ttl_s
+        return None
 
 
 async def list_models(settings: AgentSettings) -> Sequence[Model]:

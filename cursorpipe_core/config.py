@@ -196,13 +196,6 @@ class AgentSettings:
     stand_in_env: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def command_name(self) -> str:
-        """The configured program, as the operator knows it."""
-        if self.stand_in:
-            return "the bundled demo agent"
-        return self.agent_script or self.agent_bin
-
-    @property
     def private_config(self) -> bool:
         """Whether each agent process gets its own configuration directory (CLI contract §2, §8.2).
 

@@ -56,8 +56,18 @@ async def habitat(settings: AgentSettings) -> AsyncIterator[Habitat]:
     try:
         yield _furnish(base, settings)
     finally:
-        # The agent may have filled it; its own late writes may even race with the removal.
-        await asyncio.to_thread(shutil.rmtree, base, ignore_errors=True)
+        await _remove(base)
+
+
+async def _remove(base: Path) -> None:
+    """Remove a directory that the agent may have filled; cancelled, only once it is gone."""
+    removal = asyncio.create_task(asyncio.to_thread(shutil.rmtree, base, ignore_errors=True))
+    try:
+        # Shielded, because a cancelled wait takes a job along that no thread has begun yet.
+        await asyncio.shield(removal)
+    except asyncio.CancelledError:
+        await asyncio.wait({removal})
+        raise
 
 
 def _furnish(base: Path, settings: AgentSettings) -> Habitat:

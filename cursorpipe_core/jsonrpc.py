@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from cursorpipe_core.completion import well_formed
 from cursorpipe_core.errors import AgentCrashError, CursorpipeError
 
 logger = logging.getLogger(__name__)
@@ -59,6 +60,8 @@ class LineSplitter:
 
         Raises AgentCrashError for a line over the maximum.
         """
+        if self._held > self._max:
+            return []
         lines = data.split(b"\n")
         if len(lines) > 1 and self._pieces:
             self._pieces.append(lines[0])
@@ -70,6 +73,7 @@ class LineSplitter:
             self._pieces.append(rest)
             self._held += len(rest)
             if self._held > self._max:
+                self._pieces.clear()  # and _held stays: whatever follows is refused as well
                 raise AgentCrashError(f"The agent sent a line of more than {self._max >> 20} MiB.")
         return lines
 
@@ -93,11 +97,11 @@ class RpcError(CursorpipeError):
     def text(self) -> str:
         """Return message and data as one text, for matching and for people."""
         if self.data is None:
-            return self.message
+            return well_formed(self.message)
         data = self.data
         if isinstance(data, dict):
             data = data.get("message") or data.get("details") or data
-        return f"{self.message}: {data if isinstance(data, str) else orjson.dumps(data).decode()}"
+        return well_formed(f"{self.message}: {data if isinstance(data, str) else json.dumps(data)}")
 
 
 #: Called with the result, or with the error, of one request; in the order of the lines.
@@ -128,9 +132,17 @@ class Connection:
         self._closed: CursorpipeError | None = None
 
     def feed(self, data: bytes) -> None:
-        """Take bytes from the peer. Raises AgentCrashError for a line over the maximum."""
+        """Take bytes from the peer.
+
+        Raises AgentCrashError for a line over the maximum, and for one that cannot be handled: the lines
+        behind it are lost with it, so the peer cannot be relied on any more.
+        """
         for line in self._splitter.feed(data):
-            self._dispatch(line)
+            try:
+                self._dispatch(line)
+            except Exception as exc:
+                logger.exception("a message of the agent could not be handled")
+                raise AgentCrashError("The agent sent a message of a shape that it must not have.") from exc
 
     def send(self, method: str, params: Json, reply: Reply) -> int:
         """Send a request; ``reply`` is called once, with its result or error. Returns its id."""

@@ -77,10 +77,10 @@ class HoldBack:
             return text
         whole = self._held + text
         cut = _suspicious_from(self._breaks, whole)
+        if self._nothing_shown and not whole[:cut].strip():
+            cut = 0
         if len(whole) - cut > MAX_HELD:
             cut = len(whole)
-        elif self._nothing_shown and not whole[:cut].strip():
-            cut = 0
         shown, self._held = whole[:cut], whole[cut:]
         if shown:
             self._nothing_shown = False

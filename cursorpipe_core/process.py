@@ -92,7 +92,7 @@ class ChildProcess:
         if self._pidfd is not None:
             self._loop.add_reader(self._pidfd, self._reap)
         else:
-            self._poll()
+            self._loop.call_soon(self._poll)
 
     @property
     def pid(self) -> int:

@@ -39,15 +39,23 @@ class RestartPolicy:
         self._spread = spread
         self._ends: deque[float] = deque()
         self._delay_s = SHORTEST_DELAY_S
+        self._failed_starts = 0
 
-    def after_end(self, *, uptime_s: float, now_s: float) -> Restart:
-        """Decide about a worker that ended, or failed to start, after ``uptime_s``."""
-        if uptime_s >= STABLE_AFTER_S:
-            self._delay_s = SHORTEST_DELAY_S
+    def after_end(self, *, uptime_s: float | None, now_s: float) -> Restart:
+        """Decide about a worker that ended ``uptime_s`` after it was ready; None: it never was.
+
+        A start may fail so slowly that no window ever holds two; failed starts are counted in a row too.
+        """
+        if uptime_s is None:
+            self._failed_starts += 1
+        else:
+            self._failed_starts = 0
+            if uptime_s >= STABLE_AFTER_S:
+                self._delay_s = SHORTEST_DELAY_S
         self._ends.append(now_s)
         while self._ends[0] < now_s - self._window_s:
             self._ends.popleft()
-        if len(self._ends) > self._max_restarts:
+        if max(len(self._ends), self._failed_starts) > self._max_restarts:
             return Restart(self._jittered(LONGEST_DELAY_S), tripped=True)
         delay_s, self._delay_s = self._delay_s, min(2 * self._delay_s, LONGEST_DELAY_S)
         return Restart(self._jittered(delay_s), tripped=False)

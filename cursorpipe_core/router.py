@@ -20,6 +20,7 @@ from cursorpipe_core.errors import (
     AgentCrashError,
     AgentError,
     AgentNotFoundError,
+    AgentTimeoutError,
     AgentUnavailableError,
     AuthenticationError,
     InvalidRequestError,
@@ -39,7 +40,7 @@ logger = logging.getLogger(__name__)
 NETWORK_PAUSE_S = 1.0
 
 #: Failures of one process or one moment: another try, elsewhere if there is an elsewhere, may do better.
-_WORTH_A_RETRY = (AgentCrashError, SessionError, NetworkError)
+_WORTH_A_RETRY = (AgentCrashError, AgentTimeoutError, SessionError, NetworkError)
 #: Failures of ACP that print mode does not share: it needs no worker, and finds some logins that ACP
 #: does not (CLI contract §4.2).
 _WORTH_A_FALLBACK = (*_WORTH_A_RETRY, AgentUnavailableError, AuthenticationError)
@@ -77,6 +78,7 @@ class Router:
 
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self._runner)
+        await self._stack.enter_async_context(self._catalogue)
         if self._strategy is not Strategy.SUBPROCESS:
             await self._stack.enter_async_context(self._supervisor)
         return self
@@ -111,6 +113,7 @@ class Router:
         while True:
             try:
                 turn = await self._begin(attempt)
+                attempt.prompted = True
                 try:
                     while batch := await turn.read():
                         if not attempt.begun:
@@ -185,6 +188,8 @@ class Router:
         """Choose how to try again; returns whether to."""
         if attempt.retried or attempt.seconds_left() <= 0:
             return False
+        if isinstance(failure, AgentTimeoutError) and attempt.prompted:
+            return False  # it may well be at work, silently
         attempt.retried = True
         if attempt.backend is Backend.ACP and self._strategy is Strategy.AUTO:
             attempt.backend = Backend.SUBPROCESS
@@ -201,6 +206,7 @@ class _Attempt:
         self.prompt = prompt
         self.client = client
         self.worker: AgentWorker | None = None
+        self.prompted = False
         self.begun = False
         self.retried = False
         self._deadline = time.monotonic() + total_s

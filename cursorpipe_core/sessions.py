@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -45,8 +44,8 @@ class SessionDispenser:
     ) -> None:
         if self._refill is not None:
             self._refill.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._refill
+            # Not awaited itself: a cancellation of ours could not be told from its own.
+            await asyncio.wait({self._refill})
 
     @property
     def ready(self) -> int:

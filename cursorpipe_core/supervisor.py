@@ -42,6 +42,7 @@ class Slot:
         self.state = SlotState.STARTING
         self.error: CursorpipeError | None = None
         self.worker: AgentWorker | None = None
+        self.ready_since: float | None = None
         self.restarts = 0
 
     def snapshot(self) -> WorkerSnapshot:
@@ -163,14 +164,15 @@ class Supervisor:
         """Start a worker, serve until it ends, pause, again."""
         try:
             while True:
-                started = time.monotonic()
+                slot.ready_since = None
                 self._move(slot, SlotState.STARTING)
                 slot.error = await self._serve(slot)
                 now = time.monotonic()
+                uptime_s = None if slot.ready_since is None else now - slot.ready_since
                 if isinstance(slot.error, BOOT_ERRORS):
                     restart = slot.policy.after_boot_error()
                 else:
-                    restart = slot.policy.after_end(uptime_s=now - started, now_s=now)
+                    restart = slot.policy.after_end(uptime_s=uptime_s, now_s=now)
                 self._move(slot, SlotState.TRIPPED if restart.tripped else SlotState.BACKOFF)
                 logger.warning("worker %d: %s Next start in %.1fs.", slot.number, slot.error, restart.delay_s)
                 await asyncio.sleep(restart.delay_s)
@@ -183,6 +185,7 @@ class Supervisor:
         try:
             slot.worker, life = await self._start(slot)
             slot.error = None
+            slot.ready_since = time.monotonic()
             self._move(slot, SlotState.READY)
             while True:
                 with contextlib.suppress(TimeoutError):

@@ -52,6 +52,7 @@ class Turn:
         self._loop = asyncio.get_running_loop()
         self._prompt_bytes = prompt_bytes
         self._answer_bytes = 0
+        self._words_seen = False
         self._events: list[CompletionEvent] = []
         self._backlog = 0
         self._waiter: asyncio.Future[None] | None = None
@@ -111,7 +112,7 @@ class Turn:
         rest = well_formed(self._hold_back.rest() + self._half_pair)
         if rest:
             self._show(rest)
-        if not self._answer_bytes:
+        if not self._words_seen and reason is not FinishReason.REFUSAL:
             self._end(EmptyAnswerError("The agent ended its turn without an answer."))
             return
         self._put(usage or self._estimate(), 0)
@@ -143,11 +144,7 @@ class Turn:
     def close(self) -> None:
         """Leave: no more is read. Tells the backend if the agent is still at work. Idempotent."""
         self._events.clear()
-        if not self._ended:
-            self._end(None)
-        if not self._agent_done:
-            self._agent_done = True
-            self.on_abandoned()
+        self._stop(None)
 
     def _show(self, text: str) -> None:
         try:
@@ -155,14 +152,15 @@ class Turn:
         except UnicodeEncodeError:  # the half of a pair whose other half never came
             text = well_formed(text)
             self._answer_bytes += utf8_length(text)
+        self._words_seen = self._words_seen or not text.isspace()
         self._put(TextDelta(text), len(text))
 
     def _put(self, event: CompletionEvent, size: int) -> None:
         if self._ended:
             return
-        if self._backlog > MAX_BACKLOG:
+        if size and self._backlog > MAX_BACKLOG:
             self._events.clear()
-            self._end(BacklogError("The answer was not read for too long; its turn was ended."))
+            self._stop(BacklogError("The answer was not read for too long; its turn was ended."))
             return
         self._events.append(event)
         self._backlog += size
@@ -173,6 +171,14 @@ class Turn:
         self._error = error
         self._timer.cancel()
         self._wake()
+
+    def _stop(self, error: CursorpipeError | None) -> None:
+        """End the turn before the agent has, and tell the backend."""
+        if not self._ended:
+            self._end(error)
+        if not self._agent_done:
+            self._agent_done = True
+            self.on_abandoned()
 
     def _wake(self) -> None:
         waiter = self._waiter
@@ -197,9 +203,9 @@ class Turn:
         )
         due = self._seen_at + patience
         if now >= self._deadline:
-            self._end(AgentTimeoutError("request", clocks.total_s))
+            self._stop(AgentTimeoutError("request", clocks.total_s))
         elif now >= due:
-            self._end(AgentTimeoutError(phase, patience))
+            self._stop(AgentTimeoutError(phase, patience))
         else:
             self._timer.cancel()
             self._timer = self._loop.call_at(min(due, self._deadline), self._look)

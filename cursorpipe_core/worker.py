@@ -305,5 +305,5 @@ class AgentWorker:
 
 async def _end_task(task: asyncio.Task[None]) -> None:
     task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    # Not awaited itself: a cancellation of ours could not be told from its own.
+    await asyncio.wait({task})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
@@ -59,9 +60,7 @@ async def stream_frames(
         if request.version < HttpVersion11:
             # Without chunks the end of the connection is the only end an answer can have.
             response.force_close()
-        await response.prepare(request)
-        async with response:
-            await _send_all(request, response, first, frames)
+        await _send_all(request, response, first, frames)
         return response
     finally:
         first.cancel()
@@ -70,24 +69,32 @@ async def stream_frames(
 
 
 async def _send_all(
-    request: web.Request, response: web.StreamResponse, first: asyncio.Future[bytes], frames: Frames
+    request: web.Request, response: EventSourceResponse, first: asyncio.Future[bytes], frames: Frames
 ) -> None:
+    """Send the response from its headers to its end; from here on nothing but a cancellation is raised.
+
+    What a middleware made of an error would be written into the middle of the stream.
+    """
     try:
-        if not first.done():
-            await _send(request, response, KEEP_ALIVE)
-        await _send(request, response, await first)
-        async for data in frames:
-            await _send(request, response, data)
+        await response.prepare(request)
+        async with response:
+            try:
+                if not first.done():
+                    await _send(request, response, KEEP_ALIVE)
+                await _send(request, response, await first)
+                async for data in frames:
+                    await _send(request, response, data)
+            except CursorpipeError as exc:
+                request[OUTCOME] = type(exc).__name__
+                logger.info("an answer ended in mid-stream: %s", exc)
+                await _send(request, response, frame(envelope(exc)))
     except ConnectionError:
         request[OUTCOME] = "client left"
-    except CursorpipeError as exc:
-        request[OUTCOME] = type(exc).__name__
-        logger.info("an answer ended in mid-stream: %s", exc)
-        await _send_last(request, response, frame(envelope(exc)))
     except Exception as exc:
         request[OUTCOME] = type(exc).__name__
         logger.exception("an answer failed in mid-stream")
-        await _send_last(request, response, frame(envelope(exc)))
+        with contextlib.suppress(ConnectionError):
+            await _send(request, response, frame(envelope(exc)))
 
 
 async def _send(request: web.Request, response: web.StreamResponse, data: bytes) -> None:
@@ -99,10 +106,3 @@ async def _send(request: web.Request, response: web.StreamResponse, data: bytes)
         if request.transport is not None:
             request.transport.abort()
         raise ConnectionResetError("the client has stopped reading") from None
-
-
-async def _send_last(request: web.Request, response: web.StreamResponse, data: bytes) -> None:
-    try:
-        await _send(request, response, data)
-    except ConnectionError:
-        request[OUTCOME] = "client left"

@@ -21,7 +21,7 @@ async def chat_completions(request: web.Request) -> web.StreamResponse:
     with stages(enabled=server.enable_profiling) as mark:
         body = await read_body(request, ChatCompletionRequest)
         mark("body read")
-        answer = Answer(body, router.route(body.model), mark)
+        answer = Answer(body, router.route(body.model or None), mark)
         request[ANSWER] = answer
         events = router.complete(to_core(body, client=request[CLIENT]))
         if body.stream:

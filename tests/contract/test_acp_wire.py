@@ -211,6 +211,7 @@ async def test_what_comes_after_the_end_goes_nowhere(agent: Agent, begin: Begin)
         {"sessionUpdate": "agent_thought_chunk", "content": None},
         {"sessionUpdate": "user_message_chunk", "content": {"type": "text", "text": "echo"}},
         {"sessionUpdate": "invented_tomorrow"},
+        {"sessionUpdate": ["agent_message_chunk"]},
     ],
 )
 async def test_updates_of_unknown_shape_are_passed_over(agent: Agent, begin: Begin, update: Any) -> None:
@@ -219,6 +220,17 @@ async def test_updates_of_unknown_shape_are_passed_over(agent: Agent, begin: Beg
     agent.says(method="session/update", params=update)
     agent.updates("s", **chunk("fine"))
     assert await turn.read() == [TextDelta("fine")]
+
+
+@pytest.mark.parametrize("reason", [None, {"odd": 1}, ["end_turn"], "invented_tomorrow"])
+async def test_an_end_for_an_unknown_reason_is_an_end(agent: Agent, begin: Begin, reason: Any) -> None:
+    ended: list[int] = []
+    turn = begin(agent, ended=lambda: ended.append(1))
+    agent.says(method="session/update", params={"sessionId": ["s"], "update": chunk("x")})
+    agent.updates("s", **chunk("A"))
+    agent.says(id=agent.sent[0]["id"], result={"stopReason": reason})
+    assert (await read_all(turn))[-1] == Finish(FinishReason.STOP)
+    assert ended == [1]
 
 
 async def test_a_turn_that_the_agent_cancels_by_itself_is_a_failure(agent: Agent, begin: Begin) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
@@ -61,6 +62,18 @@ async def test_the_list_is_kept_for_its_time(cli: Cli) -> None:
     catalogue = Catalogue(AgentSettings(models_ttl_s=1000))
     assert await catalogue.models() == await catalogue.models()
     assert cli.asked == 1
+
+
+async def test_all_who_ask_at_once_are_told_by_one_question(cli: Cli) -> None:
+    catalogue = Catalogue(AgentSettings())
+    answers = await asyncio.gather(*(catalogue.models() for _ in range(8)))
+    assert len(set(map(tuple, answers))) == 1
+    assert cli.asked == 1
+    cli.fails = True
+    failing = Catalogue(AgentSettings())
+    results = await asyncio.gather(*(failing.models() for _ in range(8)), return_exceptions=True)
+    assert [type(result) for result in results] == [NetworkError] * 8
+    assert cli.asked == 2
 
 
 async def test_an_old_list_is_better_than_none(cli: Cli) -> None:

@@ -44,6 +44,14 @@ def test_a_line_over_the_maximum_is_a_failure_and_one_below_is_not() -> None:
         splitter.feed(b"12345678901")
 
 
+def test_nothing_is_kept_of_a_line_over_the_maximum() -> None:
+    splitter = LineSplitter(max_line_bytes=10)
+    with pytest.raises(AgentCrashError):
+        splitter.feed(b"12345678901")
+    assert splitter.feed(b"x" * 100 + b"\nnext\n") == []
+    assert splitter.rest() == b""
+
+
 def test_half_a_surrogate_pair_is_taken_as_it_comes() -> None:
     assert decode(rb'{"text":"\ud83d"}') == {"text": "\ud83d"}
 
@@ -105,6 +113,19 @@ async def test_lines_that_are_no_messages_are_skipped() -> None:
     )
     peer.says({"method": "after"})
     assert peer.heard == [("after", None)]
+
+
+async def test_a_message_that_cannot_be_handled_is_the_end_of_the_peer() -> None:
+    def fail(method: str, params: Any) -> None:
+        raise TypeError("unhashable")
+
+    connection = Connection(lambda _: None, on_request=lambda *_: None, on_notification=fail)
+    with pytest.raises(AgentCrashError, match="shape"):
+        connection.feed(b'{"method":"x"}\n')
+
+
+async def test_an_error_with_half_a_surrogate_pair_can_still_be_told() -> None:
+    assert RpcError(1, "a\ud83d", ["\ud83d"]).text().encode()
 
 
 async def test_the_end_fails_open_requests_and_later_ones() -> None:

@@ -126,6 +126,13 @@ def test_ordinary_text_is_never_delayed(pieces: list[str]) -> None:
     assert [hold_back.feed(piece) for piece in pieces] == pieces
 
 
+def test_white_space_is_held_only_so_far() -> None:
+    hold_back = HoldBack()
+    shown = "".join(hold_back.feed(" \n") for _ in range(5000))
+    assert len(shown) > 4000
+    assert shown + hold_back.rest() == " \n" * 5000
+
+
 def test_a_paragraph_too_long_for_an_error_is_let_go() -> None:
     hold_back = HoldBack()
     long = "Error: RetriableError: " + "x" * 5000

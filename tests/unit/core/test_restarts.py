@@ -31,6 +31,12 @@ def test_ends_outside_the_window_are_forgotten() -> None:
     assert [restarts.after_end(uptime_s=0, now_s=now).tripped for now in (0, 20, 40)] == [False] * 3
 
 
+def test_starts_that_fail_slowly_trip_the_slot_as_well() -> None:
+    restarts = policy(max_restarts=2, window_s=60)
+    tripped = [restarts.after_end(uptime_s=None, now_s=100 * n).tripped for n in range(4)]
+    assert tripped == [False, False, True, True]
+
+
 def test_a_boot_error_trips_at_once() -> None:
     assert policy().after_boot_error().tripped
 

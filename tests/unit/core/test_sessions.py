@@ -93,3 +93,20 @@ async def test_a_request_learns_why_there_is_no_session(agent: Agent) -> None:
         agent.allow(2)
         with pytest.raises(SessionError, match="broken"):
             await dispenser.take()
+
+
+async def test_leaving_does_not_swallow_a_cancellation(agent: Agent) -> None:
+    agent.allow(1)
+    left = asyncio.Event()
+
+    async def use() -> None:
+        async with SessionDispenser(agent.open, stock=3):
+            left.set()
+        # Leaving waits for the refill to end; a cancellation that comes in that moment is this task's own.
+        await asyncio.sleep(60)
+
+    using = asyncio.create_task(use())
+    await left.wait()
+    using.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await using

@@ -198,6 +198,41 @@ async def test_a_reader_too_far_behind_loses_its_turn(turn: Turn, monkeypatch: p
         await turn.read()
 
 
+async def test_a_huge_answer_that_ends_before_it_is_read_is_whole(
+    turn: Turn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turn_module, "MAX_BACKLOG", 10)
+    turn.text("x" * 100)
+    turn.finish(FinishReason.STOP)
+    assert [type(event) for event in await read_all(turn)] == [TextDelta, Usage, Finish]
+
+
+async def test_the_agent_is_stopped_when_a_bound_is_passed_not_when_the_reader_returns(
+    turn: Turn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turn_module, "MAX_BACKLOG", 10)
+    calls: list[int] = []
+    turn.on_abandoned = lambda: calls.append(1)
+    turn.text("x" * 100)
+    turn.text("y")
+    assert calls == [1]
+    turn.finish(FinishReason.STOP)
+    with pytest.raises(BacklogError):
+        await turn.read()
+
+
+async def test_white_space_alone_is_no_answer(turn: Turn) -> None:
+    turn.text("\n\n ")
+    turn.finish(FinishReason.STOP)
+    with pytest.raises(EmptyAnswerError):
+        await read_all(turn)
+
+
+async def test_a_refusal_needs_no_words(turn: Turn) -> None:
+    turn.finish(FinishReason.REFUSAL)
+    assert (await read_all(turn))[-1] == Finish(FinishReason.REFUSAL)
+
+
 async def test_one_huge_piece_is_no_backlog(turn: Turn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turn_module, "MAX_BACKLOG", 10)
     turn.text("x" * 100)

@@ -138,6 +138,11 @@ async def test_the_reason_of_the_end_is_told(
     assert body["choices"][0]["finish_reason"] == word
 
 
+async def test_an_empty_model_is_none(client: Client, router: ScriptedRouter) -> None:
+    assert (await client.post(CHAT, json=ask(model=""))).status == 200
+    assert router.asked[0].model is None
+
+
 async def test_thoughts_and_tools_are_no_part_of_the_answer(client: Client, router: ScriptedRouter) -> None:
     script: list[Step] = [[BEGAN, ThoughtDelta("hm")], [ToolEvent("1", "ls", "pending")], HELLO[1:]]
     router.script = script

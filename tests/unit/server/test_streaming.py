@@ -33,6 +33,15 @@ async def test_an_error_after_it_is_one_frame_and_the_stream_does_not_say_done(
     assert end == ""
 
 
+async def test_an_error_that_cannot_be_told_ends_the_stream_and_is_not_written_into_it(
+    make_client: MakeClient, router: ScriptedRouter
+) -> None:
+    router.script = [[BEGAN, TextDelta("half")], AgentCrashError("half a pair: \ud83d")]
+    text = await (await (await make_client()).post(CHAT, json=ask(stream=True))).text()
+    assert "HTTP/1.1" not in text
+    assert "[DONE]" not in text
+
+
 async def test_a_fault_of_ours_in_mid_stream_is_a_frame_that_explains_nothing(
     make_client: MakeClient, router: ScriptedRouter
 ) -> None:
