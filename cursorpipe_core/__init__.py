@@ -43,7 +43,7 @@ from cursorpipe_core.errors import (
     SettingsError,
     UnknownModelError,
 )
-from cursorpipe_core.preflight import AgentDescription, Finding, describe_agent, preflight
+from cursorpipe_core.preflight import AgentDescription, Finding, preflight
 from cursorpipe_core.router import Route, Router
 from cursorpipe_core.snapshot import SlotState, Snapshot, WorkerSnapshot
 from cursorpipe_core.version import __version__
@@ -91,7 +91,6 @@ __all__ = [
     "WorkerSnapshot",
     "__version__",
     "demo_agent_settings",
-    "describe_agent",
     "estimate_tokens",
     "preflight",
     "setting",

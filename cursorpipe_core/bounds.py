@@ -1,9 +1,9 @@
-"""A wait that has a bound, and a name for what was waited for."""
+"""Waits: with a bound and a name for what was waited for, or to the end."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from cursorpipe_core.errors import AgentTimeoutError
@@ -23,3 +23,14 @@ async def bounded(phase: str, seconds: float, *, of: float | None = None) -> Asy
         if not scope.expired():
             raise
         raise AgentTimeoutError(phase, of or seconds) from None
+
+
+async def to_the_end(work: Callable[[], None]) -> None:
+    """Do what blocks in a thread; cancelled, the cancellation waits until it is done."""
+    job = asyncio.create_task(asyncio.to_thread(work))
+    try:
+        # Shielded, because a cancelled wait takes a job along that no thread has begun yet.
+        await asyncio.shield(job)
+    except asyncio.CancelledError:
+        await asyncio.wait({job})
+        raise

@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
+from cursorpipe_core.command import ask_cli
 from cursorpipe_core.completion import Model
 from cursorpipe_core.config import AUTO_MODEL, AgentSettings
 from cursorpipe_core.errors import CursorpipeError
-from cursorpipe_core.habitat import habitat
-from cursorpipe_core.outcome import judge_exit
-from cursorpipe_core.process import run_command
+from cursorpipe_core.instance import Instance
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +31,9 @@ class Catalogue:
     Leaving ends a question that is open.
     """
 
-    def __init__(self, settings: AgentSettings) -> None:
+    def __init__(self, settings: AgentSettings, instance: Instance) -> None:
         self._settings = settings
+        self._instance = instance
         self._models: Sequence[Model] = ()
         self._fresh_until = 0.0
         self._refreshing: asyncio.Task[CursorpipeError | None] | None = None
@@ -65,7 +65,7 @@ class Catalogue:
     async def _refresh(self) -> CursorpipeError | None:
         """Ask the CLI; returns why there is no list at all, if there is none."""
         try:
-            self._models = await list_models(self._settings)
+            self._models = await list_models(self._settings, self._instance)
         except CursorpipeError as exc:
             if not self._models:
                 return exc
@@ -74,19 +74,10 @@ class Catalogue:
         return None
 
 
-async def list_models(settings: AgentSettings) -> Sequence[Model]:
+async def list_models(settings: AgentSettings, instance: Instance) -> Sequence[Model]:
     """Ask the CLI for its models; raises why it does not tell."""
-    async with habitat(settings) as place:
-        result = await run_command(
-            (*settings.command(), "models"),
-            env=place.env,
-            cwd=place.cwd,
-            timeout=MODELS_TIMEOUT_S,
-            what="list of models",
-        )
-    if result.returncode != 0:
-        raise judge_exit(result.returncode, f"{result.stdout}\n{result.stderr}", settings.redact)
-    return parse_models(result.stdout)
+    printed = await ask_cli("models", settings, instance, timeout_s=MODELS_TIMEOUT_S, what="list of models")
+    return parse_models(printed)
 
 
 def parse_models(text: str) -> Sequence[Model]:

@@ -148,6 +148,12 @@ class AgentSettings:
         default=(),
         doc="Names of further environment variables the agent may see, separated by commas.",
     )
+    state_dir: str = setting(
+        "CURSORPIPE_STATE_DIR",
+        default="",
+        doc="Directory for the records by which the next start ends what a killed server left; empty: "
+        "systemd's `STATE_DIRECTORY`, else `cursorpipe` in `XDG_STATE_HOME` or `~/.local/state`.",
+    )
     startup_timeout_s: float = setting(
         "CURSORPIPE_ACP_STARTUP_TIMEOUT_S",
         default=30.0,

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
-import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from cursorpipe_core.bounds import to_the_end
 from cursorpipe_core.config import AgentSettings
 from cursorpipe_core.errors import AgentCrashError
+from cursorpipe_core.instance import Instance
+from cursorpipe_core.orphans import MARK
 
 #: What a child may see of the server's environment: what programs need to run at all, locale, proxy and
 #: CA settings, and what finds the CLI's stored login (CLI contract §2). Everything else stays here.
@@ -34,15 +36,19 @@ FIXED_VARIABLES = {"NO_OPEN_BROWSER": "1", "NO_COLOR": "1"}
 
 @dataclass(frozen=True, slots=True)
 class Habitat:
-    """Where one agent process works (``cwd``) and what it sees (``env``)."""
+    """Where one agent process works (``cwd``) and what it sees (``env``).
+
+    ``on_started`` is to be called with the process id, so that the process is never lost.
+    """
 
     cwd: str
     env: Mapping[str, str]
+    on_started: Callable[[int], None]
 
 
 @asynccontextmanager
-async def habitat(settings: AgentSettings) -> AsyncIterator[Habitat]:
-    """Make the place for one agent process; leaving removes what was made.
+async def habitat(settings: AgentSettings, instance: Instance) -> AsyncIterator[Habitat]:
+    """Make the place for one agent process; leaving, once it has ended, removes what was made.
 
     The work directory is an empty private one unless a workspace is set, because rules found in a
     directory change the answers (CLI contract §1). The configuration directory is private as
@@ -50,27 +56,19 @@ async def habitat(settings: AgentSettings) -> AsyncIterator[Habitat]:
     Raises AgentCrashError when the directories cannot be made.
     """
     try:
-        base = Path(tempfile.mkdtemp(prefix="cursorpipe-"))
+        base, mark = instance.new_place()
     except OSError as exc:
         raise AgentCrashError(f"The agent's private directory cannot be made: {exc.strerror}.") from exc
     try:
-        yield _furnish(base, settings)
+        cwd, env = _furnish(base, settings)
+        yield Habitat(cwd, {**env, MARK: mark}, partial(instance.record, mark))
     finally:
-        await _remove(base)
+        instance.agent_ended(mark)
+        await to_the_end(lambda: shutil.rmtree(base, ignore_errors=True))
 
 
-async def _remove(base: Path) -> None:
-    """Remove a directory that the agent may have filled; cancelled, only once it is gone."""
-    removal = asyncio.create_task(asyncio.to_thread(shutil.rmtree, base, ignore_errors=True))
-    try:
-        # Shielded, because a cancelled wait takes a job along that no thread has begun yet.
-        await asyncio.shield(removal)
-    except asyncio.CancelledError:
-        await asyncio.wait({removal})
-        raise
-
-
-def _furnish(base: Path, settings: AgentSettings) -> Habitat:
+def _furnish(base: Path, settings: AgentSettings) -> tuple[str, dict[str, str]]:
+    """Return the work directory and the environment, with what they need made under ``base``."""
     env = {**_inherited(settings), **FIXED_VARIABLES, **settings.stand_in_env}
     if settings.api_key:
         env["CURSOR_API_KEY"] = settings.api_key
@@ -82,11 +80,11 @@ def _furnish(base: Path, settings: AgentSettings) -> Habitat:
             config.mkdir()
             env["CURSOR_CONFIG_DIR"] = str(config)
         if settings.workspace:
-            return Habitat(str(Path(settings.workspace).absolute()), env)
+            return str(Path(settings.workspace).absolute()), env
         work.mkdir()
     except OSError as exc:
         raise AgentCrashError(f"The agent's private directory cannot be made: {exc.strerror}.") from exc
-    return Habitat(str(work), env)
+    return str(work), env
 
 
 def _inherited(settings: AgentSettings) -> dict[str, str]:

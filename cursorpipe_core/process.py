@@ -284,9 +284,15 @@ class CommandResult:
 
 
 async def run_command(
-    command: Sequence[str], *, env: Mapping[str, str], cwd: str, timeout: float, what: str
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: str,
+    timeout: float,
+    what: str,
+    on_started: Callable[[int], None] = lambda _: None,
 ) -> CommandResult:
-    """Run a short command to its end, without input.
+    """Run a short command to its end, without input; ``on_started`` is told its process id.
 
     Raises AgentNotFoundError or AgentCrashError if it cannot be started, AgentTimeoutError naming
     ``what`` after ``timeout`` seconds; the command is then ended with its group.
@@ -294,6 +300,7 @@ async def run_command(
     output = bytearray()
     child = ChildProcess(command, env=env, cwd=cwd, on_stdout=output.extend)
     try:
+        on_started(child.pid)
         child.close_stdin()
         async with bounded(what, timeout):
             await child.wait_exited()

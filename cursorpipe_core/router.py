@@ -27,6 +27,8 @@ from cursorpipe_core.errors import (
     NetworkError,
     SessionError,
 )
+from cursorpipe_core.instance import Instance
+from cursorpipe_core.preflight import AgentDescription, describe_agent
 from cursorpipe_core.prompt import render
 from cursorpipe_core.runner import SubprocessRunner
 from cursorpipe_core.snapshot import Snapshot
@@ -61,7 +63,8 @@ class Route:
 class Router:
     """The agent side as a whole: what the server talks to.
 
-    Entering returns at once, the workers get ready behind it; leaving ends every process.
+    Entering returns at once, the workers get ready behind it; leaving ends every process. Raises
+    SettingsError if it cannot have its directories.
     """
 
     def __init__(self, agent: AgentSettings, supervision: SupervisorSettings) -> None:
@@ -69,14 +72,19 @@ class Router:
         self._strategy = supervision.strategy
         self._queue_timeout_s = supervision.queue_timeout_s
         self._clocks = Clocks(agent.first_event_timeout_s, agent.idle_timeout_s, agent.request_timeout_s)
-        self._supervisor = Supervisor(agent, supervision)
+        self._instance = Instance(agent.state_dir)
+        self._supervisor = Supervisor(agent, supervision, self._instance)
         self._runner = SubprocessRunner(
-            agent, max_processes=supervision.max_subprocesses, max_waiting=supervision.max_queue
+            agent,
+            self._instance,
+            max_processes=supervision.max_subprocesses,
+            max_waiting=supervision.max_queue,
         )
-        self._catalogue = Catalogue(agent)
+        self._catalogue = Catalogue(agent, self._instance)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
+        await self._stack.enter_async_context(self._instance)
         await self._stack.enter_async_context(self._runner)
         await self._stack.enter_async_context(self._catalogue)
         if self._strategy is not Strategy.SUBPROCESS:
@@ -134,6 +142,10 @@ class Router:
     async def models(self) -> Sequence[Model]:
         """Return the models that can be asked for, `auto` first; raises AgentError if nobody knows."""
         return await self._catalogue.models()
+
+    async def describe_agent(self) -> AgentDescription:
+        """Find the CLI and ask for its version; raises AgentNotFoundError if there is none."""
+        return await describe_agent(self._agent, self._instance)
 
     def snapshot(self) -> Snapshot:
         """Describe the agent side now."""

@@ -11,6 +11,7 @@ from cursorpipe_core.completion import FinishReason, ToolEvent, Usage, well_form
 from cursorpipe_core.config import AgentSettings, Permissions
 from cursorpipe_core.errors import AgentCrashError, CursorpipeError, SessionError
 from cursorpipe_core.habitat import habitat
+from cursorpipe_core.instance import Instance
 from cursorpipe_core.jsonrpc import Json, LineSplitter, decode
 from cursorpipe_core.line import WaitingLine
 from cursorpipe_core.outcome import classify, judge_exit
@@ -33,8 +34,11 @@ class SubprocessRunner:
     Leaving stops what still runs, all together, each within the bounds of its own stop.
     """
 
-    def __init__(self, settings: AgentSettings, *, max_processes: int, max_waiting: int) -> None:
+    def __init__(
+        self, settings: AgentSettings, instance: Instance, *, max_processes: int, max_waiting: int
+    ) -> None:
         self._settings = settings
+        self._instance = instance
         self._free = max_processes
         self._line: WaitingLine[bool] = WaitingLine(max_waiting=max_waiting, give_back=self._release)
         self._runs: dict[asyncio.Task[None], asyncio.Event] = {}
@@ -92,11 +96,12 @@ class SubprocessRunner:
     async def _run(self, model: str | None, prompt: str, turn: Turn, over: asyncio.Event) -> None:
         reader = StreamReader(turn, over)
         try:
-            async with habitat(self._settings) as place:
+            async with habitat(self._settings, self._instance) as place:
                 child = ChildProcess(
                     self._command(model, place.cwd), env=place.env, cwd=place.cwd, on_stdout=reader.feed
                 )
                 try:
+                    place.on_started(child.pid)
                     turn.begin()
                     child.write(prompt.encode())
                     child.close_stdin()

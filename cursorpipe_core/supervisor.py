@@ -18,6 +18,7 @@ from cursorpipe_core.errors import (
     CursorpipeError,
     UnknownModelError,
 )
+from cursorpipe_core.instance import Instance
 from cursorpipe_core.line import RETRY_AFTER_S, WaitingLine
 from cursorpipe_core.restarts import RestartPolicy
 from cursorpipe_core.snapshot import SlotState, WorkerSnapshot
@@ -69,8 +70,9 @@ class Supervisor:
     each within the bounds of its own stop.
     """
 
-    def __init__(self, agent: AgentSettings, settings: SupervisorSettings) -> None:
+    def __init__(self, agent: AgentSettings, settings: SupervisorSettings, instance: Instance) -> None:
         self._agent = agent
+        self._instance = instance
         self._settings = settings
         self._slots = [
             Slot(
@@ -209,7 +211,7 @@ class Supervisor:
 
     async def _start(self, slot: Slot) -> tuple[AgentWorker, asyncio.Task[None]]:
         """Start a worker, and a task that is its life; raises why it could not start."""
-        worker = AgentWorker(self._agent, stock=self._stock(slot), on_release=self._line.wake)
+        worker = AgentWorker(self._agent, self._instance, stock=self._stock(slot), on_release=self._line.wake)
         started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         life = asyncio.create_task(self._live(worker, started), name=f"worker {slot.number}")
         self._lives.add(life)

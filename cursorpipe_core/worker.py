@@ -15,6 +15,7 @@ from cursorpipe_core.bounds import bounded
 from cursorpipe_core.config import AgentSettings
 from cursorpipe_core.errors import AgentCrashError, AuthenticationError, CursorpipeError, SessionError
 from cursorpipe_core.habitat import Habitat, habitat
+from cursorpipe_core.instance import Instance
 from cursorpipe_core.outcome import judge_exit
 from cursorpipe_core.process import ChildProcess, resident_bytes
 from cursorpipe_core.sessions import SessionDispenser
@@ -46,9 +47,15 @@ class AgentWorker:
     """
 
     def __init__(
-        self, settings: AgentSettings, *, stock: int, on_release: Callable[[], None] = lambda: None
+        self,
+        settings: AgentSettings,
+        instance: Instance,
+        *,
+        stock: int,
+        on_release: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
+        self._instance = instance
         self._on_release = on_release
         self._stock = stock
         self._stack = AsyncExitStack()
@@ -169,13 +176,14 @@ class AgentWorker:
 
     async def _start(self) -> None:
         enter = self._stack.enter_async_context
-        self._place = await enter(habitat(self._settings))
+        self._place = await enter(habitat(self._settings, self._instance))
         command = (*self._settings.command(), *self._settings.model_arguments(None), "acp")
         self._child = ChildProcess(
             command, env=self._place.env, cwd=self._place.cwd, on_stdout=self._on_output
         )
         self._pid = self._child.pid
         self._stack.push_async_callback(self._child.stop, polite=POLITE_EXIT_S, grace=SIGTERM_GRACE_S)
+        self._place.on_started(self._pid)
         self._client = AcpClient(
             self._child.write, permissions=self._settings.permissions, client_version=__version__
         )

@@ -29,14 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         settings = _settings(options)
+        configure_logging(settings.server.log_level)
+        with contextlib.suppress(KeyboardInterrupt):
+            if options.check:
+                return asyncio.run(_check(settings))
+            return _serve(settings)
     except SettingsError as exc:
         print("cursorpipe: the settings are wrong:", *str(exc).splitlines(), sep="\n  ", file=sys.stderr)
         return USAGE_ERROR
-    configure_logging(settings.server.log_level)
-    with contextlib.suppress(KeyboardInterrupt):
-        if options.check:
-            return asyncio.run(_check(settings))
-        return _serve(settings)
     return 130
 
 

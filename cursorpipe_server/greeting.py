@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 
-from cursorpipe_core import AgentNotFoundError, Strategy, describe_agent
+from cursorpipe_core import AgentNotFoundError, Router, Strategy
 from cursorpipe_server.config import Settings
 
 _ENDPOINTS = "POST /v1/chat/completions · GET /v1/models · GET /health · GET /ready · GET /openapi.json"
 
 
-async def greet(settings: Settings, port: int) -> None:
+async def greet(settings: Settings, router: Router, port: int) -> None:
     """Print what is served on ``port``: the address at once, the rest when the agent has said what it is."""
     host = settings.server.host
     shown = f"[{host}]" if ":" in host else host
@@ -19,7 +19,7 @@ async def greet(settings: Settings, port: int) -> None:
     auth = f"{len(tokens)} bearer tokens" if len(tokens) > 1 else "bearer token" if tokens else "none"
     print(f"cursorpipe serves {url}/v1 (listening on {shown} port {port})", flush=True)
     lines = [
-        f"  agent      {await _agent_line(settings)}",
+        f"  agent      {await _agent_line(router)}",
         f"  strategy   {_strategy_line(settings)}",
         f"  auth       {auth}",
         f"  endpoints  {_ENDPOINTS}",
@@ -38,9 +38,9 @@ _OPEN_WARNING = """
 """
 
 
-async def _agent_line(settings: Settings) -> str:
+async def _agent_line(router: Router) -> str:
     try:
-        agent = await describe_agent(settings.agent)
+        agent = await router.describe_agent()
     except AgentNotFoundError as exc:
         return f"NOT FOUND. {exc}"
     return f"{agent.path}, version {agent.version or 'unknown'}"

@@ -16,7 +16,7 @@ from cursorpipe_server.app import create_app
 from cursorpipe_server.config import Settings
 from cursorpipe_server.greeting import greet
 from cursorpipe_server.inflight import InFlight
-from cursorpipe_server.keys import IN_FLIGHT
+from cursorpipe_server.keys import IN_FLIGHT, ROUTER
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ async def serve(settings: Settings) -> None:
             sites = [web.SockSite(runner, listener, backlog=BACKLOG) for listener in listeners]
             for site in sites:
                 await site.start()
-            greeting = asyncio.create_task(greet(settings, listeners[0].getsockname()[1]))
+            greeting = asyncio.create_task(greet(settings, app[ROUTER], listeners[0].getsockname()[1]))
             greeting.add_done_callback(_log_failure)
             await stop.wait()
             greeting.cancel()

@@ -21,6 +21,7 @@ class DemoAgent:
         self.record = directory / "record.jsonl"
         state = directory / "state"
         state.mkdir()
+        self.state_dir = directory / "servers"
         self.switches = {"DEMO_AGENT_RECORD": str(self.record), "DEMO_AGENT_STATE": str(state)}
 
     def set(self, **switches: object) -> None:
@@ -31,7 +32,7 @@ class DemoAgent:
         """Return settings under which the stand-in is the agent."""
         base = demo_agent_settings()
         base["stand_in_env"] = {**base["stand_in_env"], **self.switches}
-        return AgentSettings(**{**base, **fields})
+        return AgentSettings(**{**base, "state_dir": str(self.state_dir), **fields})
 
     def events(self, kind: str | None = None, **members: Any) -> list[dict[str, Any]]:
         """Return what was recorded, of one kind and with these members."""

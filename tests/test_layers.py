@@ -17,9 +17,10 @@ STAND_IN = CORE / "demo_agent"
 
 #: The modules of the core by level; each may import from lower ones, and from its own if that makes no ring.
 LEVELS = [
-    {"errors", "completion", "config", "snapshot", "version"},
-    {"bounds", "process", "jsonrpc", "prompt", "outcome", "sessions", "habitat", "turn", "restarts", "line"},
-    {"acp", "runner", "catalogue"},
+    {"errors", "completion", "config", "snapshot", "version", "orphans"},
+    {"bounds", "process", "jsonrpc", "prompt", "outcome", "sessions", "turn", "restarts", "line"}
+    | {"state", "instance", "habitat"},
+    {"acp", "runner", "command", "catalogue"},
     {"worker"},
     {"supervisor", "preflight"},
     {"router"},

@@ -38,10 +38,11 @@ START_S = 60.0
 
 
 @pytest.fixture(params=["gemini", "codex"])
-async def client(request: pytest.FixtureRequest, aiohttp_client: AiohttpClient) -> Client:
+async def client(request: pytest.FixtureRequest, aiohttp_client: AiohttpClient, tmp_path: Path) -> Client:
     settings = Settings(
         server=ServerSettings(),
         agent=AgentSettings(
+            state_dir=str(tmp_path),
             agent_bin=str(Path(WRAPPERS) / f"agent-{request.param}"),
             api_key="fake-key",
             agent_env=("REAL_AGENTS_PREFIX", "REAL_AGENTS_STATE", "FAKE_LLM_URL"),

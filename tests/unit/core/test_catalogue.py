@@ -10,6 +10,7 @@ from cursorpipe_core.catalogue import Catalogue, parse_models
 from cursorpipe_core.completion import Model
 from cursorpipe_core.config import AgentSettings
 from cursorpipe_core.errors import NetworkError
+from cursorpipe_core.instance import Instance
 
 LISTING = """\
 Available models
@@ -30,12 +31,18 @@ class Cli:
         self.asked = 0
         self.fails = False
 
-    async def list(self, settings: AgentSettings) -> Sequence[Model]:
-        del settings
+    async def list(self, settings: AgentSettings, instance: Instance) -> Sequence[Model]:
+        del settings, instance
         self.asked += 1
         if self.fails:
             raise NetworkError("no net")
         return (Model("auto", "Auto"), Model(f"m{self.asked}", "M"))
+
+
+def catalogue_of(*, models_ttl_s: float = 600) -> Catalogue:
+    """Return a catalogue of a CLI that is only asked through ``Cli``."""
+    settings = AgentSettings(models_ttl_s=models_ttl_s)
+    return Catalogue(settings, Instance(settings.state_dir))
 
 
 @pytest.fixture
@@ -59,25 +66,25 @@ def test_auto_is_there_even_for_an_account_without_models() -> None:
 
 
 async def test_the_list_is_kept_for_its_time(cli: Cli) -> None:
-    catalogue = Catalogue(AgentSettings(models_ttl_s=1000))
+    catalogue = catalogue_of(models_ttl_s=1000)
     assert await catalogue.models() == await catalogue.models()
     assert cli.asked == 1
 
 
 async def test_all_who_ask_at_once_are_told_by_one_question(cli: Cli) -> None:
-    catalogue = Catalogue(AgentSettings())
+    catalogue = catalogue_of()
     answers = await asyncio.gather(*(catalogue.models() for _ in range(8)))
     assert len(set(map(tuple, answers))) == 1
     assert cli.asked == 1
     cli.fails = True
-    failing = Catalogue(AgentSettings())
+    failing = catalogue_of()
     results = await asyncio.gather(*(failing.models() for _ in range(8)), return_exceptions=True)
     assert [type(result) for result in results] == [NetworkError] * 8
     assert cli.asked == 2
 
 
 async def test_an_old_list_is_better_than_none(cli: Cli) -> None:
-    catalogue = Catalogue(AgentSettings(models_ttl_s=0))
+    catalogue = catalogue_of(models_ttl_s=0)
     first = await catalogue.models()
     cli.fails = True
     assert await catalogue.models() == first
@@ -88,4 +95,4 @@ async def test_an_old_list_is_better_than_none(cli: Cli) -> None:
 async def test_without_any_list_the_reason_is_raised(cli: Cli) -> None:
     cli.fails = True
     with pytest.raises(NetworkError):
-        await Catalogue(AgentSettings()).models()
+        await catalogue_of().models()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from cursorpipe_core import AgentSettings, SupervisorSettings
+from cursorpipe_core import AgentSettings, Router, SupervisorSettings
 from cursorpipe_server.config import ServerSettings, Settings
 from cursorpipe_server.greeting import greet
 
@@ -19,11 +21,13 @@ from cursorpipe_server.greeting import greet
     ],
 )
 async def test_a_server_without_any_token_is_warned_of(
-    capsys: pytest.CaptureFixture[str], single: str, several: str, told: str
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, single: str, several: str, told: str
 ) -> None:
     server = ServerSettings(bearer_token=single, bearer_tokens=several)
-    agent = AgentSettings(agent_bin="no-such-program")
-    await greet(Settings(server=server, agent=agent, supervision=SupervisorSettings()), 8080)
+    agent = AgentSettings(agent_bin="no-such-program", state_dir=str(tmp_path))
+    settings = Settings(server=server, agent=agent, supervision=SupervisorSettings())
+    async with Router(settings.agent, settings.supervision) as router:
+        await greet(settings, router, 8080)
     printed = capsys.readouterr().out
     assert f"  auth       {told}\n" in printed
     assert ("WARNING" in printed) is (told == "none")
