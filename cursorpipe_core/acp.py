@@ -7,8 +7,9 @@ and, where Cursor goes its own way, CLI contract §4.
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ from cursorpipe_core.errors import (
 )
 from cursorpipe_core.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND, Connection, Json, RpcError
 from cursorpipe_core.outcome import judge_rpc
+from cursorpipe_core.prompt import Prompt
 from cursorpipe_core.turn import Turn
 
 logger = logging.getLogger(__name__)
@@ -64,8 +66,9 @@ _PLAN_ANSWERS: Mapping[Permissions, Json] = {
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What the agent said of itself: may sessions be closed, how does it want to be authenticated."""
+    """What the agent said of itself: does it take images, may sessions be closed, how is it signed in to."""
 
+    images: bool
     close_session: bool
     auth_methods: Sequence[str]
 
@@ -121,9 +124,11 @@ class AcpClient:
         version = _member(result, "protocolVersion")
         if version != PROTOCOL_VERSION:
             raise AgentCrashError(f"The agent speaks version {version!r} of ACP, not {PROTOCOL_VERSION}.")
-        offered = _member(_member(result, "agentCapabilities"), "sessionCapabilities")
+        agent = _member(result, "agentCapabilities")
+        offered = _member(agent, "sessionCapabilities")
         methods = _member(result, "authMethods")
         return Capabilities(
+            images=_member(_member(agent, "promptCapabilities"), "image") is True,
             close_session=isinstance(_member(offered, "close"), dict),
             auth_methods=[
                 method["id"]
@@ -162,7 +167,7 @@ class AcpClient:
         """Give a session back, where the agent can take it; there is nothing to wait for."""
         self._connection.send("session/close", {"sessionId": session_id}, _ignore)
 
-    def prompt(self, session_id: str, text: str, turn: Turn, on_end: Callable[[], None]) -> None:
+    def prompt(self, session_id: str, prompt: Prompt, turn: Turn, on_end: Callable[[], None]) -> None:
         """Begin a turn: what the agent says goes to ``turn``.
 
         ``on_end`` is called when the agent has answered the prompt, or never will: from then on the
@@ -177,8 +182,9 @@ class AcpClient:
             finally:
                 on_end()
 
-        block = {"type": "text", "text": text}
-        self._connection.send("session/prompt", {"sessionId": session_id, "prompt": [block]}, end)
+        self._connection.send(
+            "session/prompt", {"sessionId": session_id, "prompt": list(_content(prompt))}, end
+        )
 
     def cancel(self, session_id: str) -> None:
         """Ask the agent to end the session's turn; the prompt's own answer confirms it."""
@@ -260,6 +266,13 @@ class AcpClient:
                 if _member(option, "kind") == kind:
                     return {"outcome": "selected", "optionId": _member(option, "optionId")}
         return {"outcome": "cancelled"}
+
+
+def _content(prompt: Prompt) -> Iterator[Json]:
+    """Yield the content blocks of a prompt (ACP v1, content)."""
+    yield {"type": "text", "text": prompt.text}
+    for image in prompt.images:
+        yield {"type": "image", "mimeType": image.mime, "data": base64.b64encode(image.data).decode()}
 
 
 def _settle(turn: Turn, result: Json, error: CursorpipeError | None) -> None:

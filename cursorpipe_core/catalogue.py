@@ -25,6 +25,10 @@ MODELS_TIMEOUT_S = 20.0
 _MODEL_LINE = re.compile(r"^(\S+) - (.+?)(?: \((?:current|default|current, default)\))?$", re.MULTILINE)
 
 
+#: How hard a model thinks, as the last part of its name says it (CLI contract §3).
+EFFORTS = frozenset({"none", "minimal", "low", "medium", "high", "xhigh", "max"})
+
+
 class Catalogue:
     """The models, cached for the time that the settings say; one question to the CLI serves all who ask.
 
@@ -36,6 +40,7 @@ class Catalogue:
         self._instance = instance
         self._models: Sequence[Model] = ()
         self._fresh_until = 0.0
+        self._aliases = settings.aliases()
         self._refreshing: asyncio.Task[CursorpipeError | None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -48,8 +53,22 @@ class Catalogue:
             self._refreshing.cancel()
             await asyncio.wait({self._refreshing})
 
+    def resolve(self, model: str) -> str:
+        """Return the model that an alias stands for, or the name as it is."""
+        return self._aliases.get(model, model)
+
+    async def with_effort(self, model: str, effort: str) -> str | None:
+        """Return the variant of a model that thinks this hard; None if there is none, or nobody knows."""
+        try:
+            names = {known.id for known in await self.models()}
+        except CursorpipeError:
+            return None
+        base, _, last = self.resolve(model).rpartition("-")
+        stem = base if last in EFFORTS else self.resolve(model)
+        return variant if (variant := f"{stem}-{effort}") in names else None
+
     async def models(self) -> Sequence[Model]:
-        """Return the models, `auto` first.
+        """Return the models, `auto` first, and the aliases last.
 
         When the CLI cannot be asked again the last list is returned; raises why only if there is none.
         """
@@ -60,7 +79,7 @@ class Catalogue:
             await asyncio.wait({self._refreshing})
             if (error := self._refreshing.result()) is not None:
                 raise error.with_traceback(None)
-        return self._models
+        return (*self._models, *(Model(name, f"alias of {model}") for name, model in self._aliases.items()))
 
     async def _refresh(self) -> CursorpipeError | None:
         """Ask the CLI; returns why there is no list at all, if there is none."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 
 class Role(StrEnum):
@@ -32,24 +33,71 @@ class FinishReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Image:
+    """A picture: ``data`` are the bytes of a file of the type ``mime``, such as `image/png`."""
+
+    mime: str
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A tool of the caller's that an assistant's message called; ``arguments`` is JSON as it was sent."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a conversation; ``name`` tells speakers of the same role apart."""
+    """One message of a conversation; ``name`` tells speakers of the same role apart.
+
+    ``calls`` are an assistant's; ``call_id`` names the call that a tool's message is the result of.
+    """
 
     role: Role
     text: str
     name: str | None = None
+    images: Sequence[Image] = ()
+    calls: Sequence[ToolCall] = ()
+    call_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Where an answer ends before the agent ends it.
+
+    Before the first of the ``stop`` texts, or after ``max_tokens`` as ``estimate_tokens`` counts them.
+    """
+
+    stop: Sequence[str] = ()
+    max_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JsonFormat:
+    """The answer is to be JSON: an object, or by ``schema`` whatever that describes."""
+
+    name: str = ""
+    description: str = ""
+    schema: Mapping[str, Any] | bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CompletionRequest:
     """A conversation to be continued, and the model that should do it (None: Cursor picks).
 
-    ``client`` says whose request it is, for fairness between those who wait.
+    ``client`` says whose request it is, for fairness between those who wait; ``timeout_s`` how long that
+    one waits for a whole answer, where it said so.
     """
 
     messages: Sequence[Message]
     model: str | None = None
     client: str = ""
+    limits: Limits = Limits()
+    answer_format: JsonFormat | None = None
+    timeout_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +146,25 @@ class ToolEvent:
 class Usage:
     """Tokens of a turn. ``estimated``: counted from the text, because the agent reports none.
 
-    ``input_tokens`` includes ``cached_tokens``.
+    ``input_tokens`` includes ``cached_tokens``, ``output_tokens`` includes ``reasoning_tokens``; those are
+    always estimated, from the thoughts that were shown.
     """
 
     input_tokens: int
     output_tokens: int
     cached_tokens: int = 0
+    reasoning_tokens: int = 0
     estimated: bool = False
+
+    def __add__(self, other: Usage) -> Usage:
+        """Return the usage of both; a sum with an estimate in it is one."""
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+            estimated=self.estimated or other.estimated,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +184,13 @@ BYTES_PER_TOKEN = 4
 def estimate_tokens(utf8_bytes: int) -> int:
     """Tokens that a text of so many UTF-8 bytes is likely to be; at least 1, for nothing is free."""
     return max(1, -(-utf8_bytes // BYTES_PER_TOKEN))
+
+
+def estimated_usage(prompt_bytes: int, answer_bytes: int, thought_bytes: int) -> Usage:
+    """Return the usage that texts of so many UTF-8 bytes are likely to be; thoughts are output as well."""
+    reasoning = estimate_tokens(thought_bytes) if thought_bytes else 0
+    output = estimate_tokens(answer_bytes) + reasoning
+    return Usage(estimate_tokens(prompt_bytes), output, reasoning_tokens=reasoning, estimated=True)
 
 
 def utf8_length(text: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -20,6 +21,15 @@ OLDER_AGENT_NAMES = ("cursor-agent",)
 
 #: The name under which the CLI lists the choice to let Cursor pick the model (CLI contract §3).
 AUTO_MODEL = "auto"
+
+
+#: What can be a model's name: printable, without spaces, and never an option on a command line.
+_MODEL_NAME = re.compile(r"[^\s\x00-\x20\x7f-][^\s\x00-\x20\x7f]{0,255}")
+
+
+def is_model_name(text: str) -> bool:
+    """Whether a text can be the name of a model."""
+    return _MODEL_NAME.fullmatch(text) is not None
 
 
 class Strategy(StrEnum):
@@ -190,6 +200,11 @@ class AgentSettings:
         least=0.1,
         doc="Seconds it has to answer that before it is replaced.",
     )
+    model_aliases: tuple[str, ...] = setting(
+        "CURSORPIPE_MODEL_ALIASES",
+        default=(),
+        doc="Other names for models, as `gpt-4o=auto,sonnet=claude-4.5-sonnet`; they are listed too.",
+    )
     models_ttl_s: float = setting(
         "CURSORPIPE_MODELS_TTL_S",
         default=600.0,
@@ -200,6 +215,16 @@ class AgentSettings:
     #: ``agent_bin``, with the variables it needs, for ``--demo``.
     stand_in: tuple[str, ...] = ()
     stand_in_env: Mapping[str, str] = field(default_factory=dict)
+
+    def aliases(self) -> dict[str, str]:
+        """Return the models by their other names; raises ValueError for what is no `name=model`."""
+        found: dict[str, str] = {}
+        for entry in self.model_aliases:
+            name, separator, model = (part.strip() for part in entry.partition("="))
+            if not (separator and is_model_name(name) and is_model_name(model)):
+                raise ValueError(f"'{entry}' is not of the form name=model.")
+            found[name] = model
+        return found
 
     @property
     def private_config(self) -> bool:

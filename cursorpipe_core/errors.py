@@ -15,6 +15,7 @@ CursorpipeError
         AgentUnavailableError   no worker became ready in time
         AgentTimeoutError       the agent did not answer in time               .phase  .seconds
         BacklogError            the reader of an answer fell too far behind
+        InvalidOutputError      the answer is not in the format asked for      .violations
 
 The names are those of the house's error table; what each means over HTTP is the server's business.
 """
@@ -135,3 +136,11 @@ class AgentTimeoutError(AgentError):
 
 class BacklogError(AgentError):
     """The reader of an answer fell so far behind that its turn was ended to bound memory."""
+
+
+class InvalidOutputError(AgentError):
+    """The agent's answer is not in the format that was asked for, not even after it was told so."""
+
+    def __init__(self, violations: Iterable[str]) -> None:
+        self.violations = tuple(violations)
+        super().__init__(f"The answer is not in the format asked for: {' '.join(self.violations)}")

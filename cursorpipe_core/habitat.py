@@ -36,11 +36,12 @@ FIXED_VARIABLES = {"NO_OPEN_BROWSER": "1", "NO_COLOR": "1"}
 
 @dataclass(frozen=True, slots=True)
 class Habitat:
-    """Where one agent process works (``cwd``) and what it sees (``env``).
+    """Where one agent process works (``cwd``), what it sees (``env``), and what only it is given (``own``).
 
     ``on_started`` is to be called with the process id, so that the process is never lost.
     """
 
+    own: Path
     cwd: str
     env: Mapping[str, str]
     on_started: Callable[[int], None]
@@ -61,7 +62,7 @@ async def habitat(settings: AgentSettings, instance: Instance) -> AsyncIterator[
         raise AgentCrashError(f"The agent's private directory cannot be made: {exc.strerror}.") from exc
     try:
         cwd, env = _furnish(base, settings)
-        yield Habitat(cwd, {**env, MARK: mark}, partial(instance.record, mark))
+        yield Habitat(base, cwd, {**env, MARK: mark}, partial(instance.record, mark))
     finally:
         instance.agent_ended(mark)
         await to_the_end(lambda: shutil.rmtree(base, ignore_errors=True))

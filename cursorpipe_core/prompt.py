@@ -1,13 +1,15 @@
-"""A conversation as the one text that an agent takes for a prompt.
+"""A conversation as the one text, with its images, that an agent takes for a prompt.
 
 Neither way of running the CLI has an argument for a system prompt or for earlier messages (CLI contract
 §1), so a conversation is written down:
 
 - One user message alone is the prompt, byte for byte.
 - Anything else is a fixed introduction and then every message in order, each between markers that name
-  its role, `<message role="user">` and `</message>`, on lines of their own.
+  its role, `<message role="user">` and `</message>`, on lines of their own. A call of a tool stands
+  between markers of its own, after the words of the message that made it.
 - A line of a message that looks like a marker gets a backslash in front, so that no message can end
   itself or speak in another role; a line that has the backslash already gets one more.
+- Images travel beside the text, in order; `[image 1]` on a line of its own says where one belongs.
 
 The rendering of the first messages of a conversation is the beginning of the rendering of the whole.
 """
@@ -15,9 +17,14 @@ The rendering of the first messages of a conversation is the beginning of the re
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
 
-from cursorpipe_core.completion import Message, Role, well_formed
+from cursorpipe_core.completion import BYTES_PER_TOKEN, Image, Message, Role, utf8_length, well_formed
+
+#: What an image costs in tokens, roughly: providers scale pictures down to a few hundred tiles.
+TOKENS_PER_IMAGE = 1000
 
 _INTRODUCTION = """\
 You are the assistant in the conversation below. Each message stands between markers that name its role. \
@@ -31,14 +38,44 @@ _MARKER_LINE = re.compile(
 )
 
 
-def render(messages: Sequence[Message]) -> str:
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What an agent is given: a text that can be encoded, and the images it speaks of."""
+
+    text: str
+    images: Sequence[Image] = ()
+
+    @property
+    def size(self) -> int:
+        """The prompt in UTF-8 bytes, images as what they cost."""
+        return utf8_length(self.text) + len(self.images) * TOKENS_PER_IMAGE * BYTES_PER_TOKEN
+
+
+def render(messages: Sequence[Message]) -> Prompt:
     """Return the prompt for a conversation, as described above."""
+    images = [image for message in messages for image in message.images]
     if len(messages) == 1 and messages[0].role is Role.USER and messages[0].name is None:
-        return well_formed(messages[0].text)
-    return well_formed("".join([_INTRODUCTION, *map(_render_one, messages)]))
+        return Prompt(well_formed(messages[0].text), images)
+    numbers = count(1)
+    pieces = [_INTRODUCTION]
+    for message in messages:
+        pieces += _blocks(message, numbers)
+    return Prompt(well_formed("".join(pieces)), images)
 
 
-def _render_one(message: Message) -> str:
-    name = f' name="{re.sub(r"[^A-Za-z0-9_.-]", "_", message.name)}"' if message.name else ""
-    escaped = _MARKER_LINE.sub(r"\1\\", message.text)
-    return f'\n<message role="{message.role}"{name}>\n{escaped}\n</message>\n'
+def _blocks(message: Message, numbers: Iterator[int]) -> Iterator[str]:
+    text = "\n".join([message.text, *(f"[image {next(numbers)}]" for _ in message.images)])
+    if text or not message.calls:
+        yield _block(text, role=message.role, name=message.name, result_of=message.call_id)
+    for call in message.calls:
+        yield _block(call.arguments, role=message.role, calls=call.name, id=call.id)
+
+
+def _block(text: str, **attributes: str | None) -> str:
+    said = "".join(
+        f' {name}="{re.sub(r"[^A-Za-z0-9_.-]", "_", value)}"' for name, value in attributes.items() if value
+    )
+    return f"\n<message{said}>\n{_MARKER_LINE.sub(_ESCAPE, text)}\n</message>\n"
+
+
+_ESCAPE = r"\1\\"

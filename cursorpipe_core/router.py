@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
 from cursorpipe_core.bounds import bounded
 from cursorpipe_core.catalogue import Catalogue
-from cursorpipe_core.completion import Backend, Began, CompletionEvent, CompletionRequest, Model, utf8_length
-from cursorpipe_core.config import AUTO_MODEL, AgentSettings, Strategy, SupervisorSettings
+from cursorpipe_core.completion import (
+    Backend,
+    Began,
+    CompletionEvent,
+    CompletionRequest,
+    Finish,
+    FinishReason,
+    Limits,
+    Model,
+    TextDelta,
+)
+from cursorpipe_core.config import AUTO_MODEL, AgentSettings, Strategy, SupervisorSettings, is_model_name
 from cursorpipe_core.errors import (
     AgentCrashError,
     AgentError,
@@ -23,17 +32,20 @@ from cursorpipe_core.errors import (
     AgentTimeoutError,
     AgentUnavailableError,
     AuthenticationError,
+    InvalidOutputError,
     InvalidRequestError,
     NetworkError,
     SessionError,
 )
 from cursorpipe_core.instance import Instance
+from cursorpipe_core.limits import Limiter
 from cursorpipe_core.preflight import AgentDescription, describe_agent
-from cursorpipe_core.prompt import render
+from cursorpipe_core.prompt import Prompt, render
 from cursorpipe_core.runner import SubprocessRunner
 from cursorpipe_core.snapshot import Snapshot
+from cursorpipe_core.structured import AnswerFormat, Gathered
 from cursorpipe_core.supervisor import Supervisor
-from cursorpipe_core.turn import Clocks, Turn
+from cursorpipe_core.turn import Clocks, Dialogue, Turn
 from cursorpipe_core.worker import AgentWorker
 
 logger = logging.getLogger(__name__)
@@ -46,9 +58,6 @@ _WORTH_A_RETRY = (AgentCrashError, AgentTimeoutError, SessionError, NetworkError
 #: Failures of ACP that print mode does not share: it needs no worker, and finds some logins that ACP
 #: does not (CLI contract §4.2).
 _WORTH_A_FALLBACK = (*_WORTH_A_RETRY, AgentUnavailableError, AuthenticationError)
-
-#: What can be a model's name: printable, without spaces, and never an option on a command line.
-_MODEL_NAME = re.compile(r"[^\s\x00-\x20\x7f-][^\s\x00-\x20\x7f]{0,255}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,26 +107,36 @@ class Router:
 
     def route(self, model: str | None) -> Route:
         """Decide by the strategy and the model; raises InvalidRequestError for what cannot be a name."""
+        model = None if model is None else self._catalogue.resolve(model)
         if model is None or model == AUTO_MODEL:
             subprocess = self._strategy is Strategy.SUBPROCESS
             return Route(Backend.SUBPROCESS if subprocess else Backend.ACP, None, ignored_model=False)
-        if not _MODEL_NAME.fullmatch(model):
+        if not is_model_name(model):
             raise InvalidRequestError("The model is not a name that a model can have.", param="model")
         if self._strategy is Strategy.ACP:
             return Route(Backend.ACP, None, ignored_model=True)
         return Route(Backend.SUBPROCESS, model, ignored_model=False)
 
-    async def complete(self, request: CompletionRequest) -> AsyncGenerator[list[CompletionEvent], None]:
+    def complete(self, request: CompletionRequest) -> AsyncGenerator[list[CompletionEvent], None]:
         """Answer a request: batches of events, those that were ready together in one list.
 
         The first event is Began, the last is Finish, with one Usage before it. A failure raises, with
         ``begun`` set on it if any event came before. What fails before that is tried once more where
         that can help: on another worker, or under `auto` in print mode; after it never, because agents
-        have side effects. Closing the generator stops the agent.
+        have side effects. Closing the generator stops the agent. Raises InvalidRequestError at once for
+        a model that cannot be one and a schema that is none.
         """
         route = self.route(request.model)
-        prompt = render(request.messages)
-        attempt = _Attempt(route.backend, route.model, prompt, request.client, self._clocks.total_s)
+        wanted = AnswerFormat(request.answer_format) if request.answer_format is not None else None
+        prompt = render(wanted.instruct(request.messages) if wanted else request.messages)
+        attempt = _Attempt(route, prompt, request, self._clocks.total_s)
+        events = self._attempts(attempt) if wanted is None else self._formatted(attempt, wanted)
+        if request.limits == Limits():
+            return events
+        return _limited(events, Limiter(request.limits, prompt_bytes=prompt.size))
+
+    async def _attempts(self, attempt: _Attempt) -> AsyncGenerator[list[CompletionEvent], None]:
+        """Yield the events of one turn, on a second try if it has to be."""
         while True:
             try:
                 turn = await self._begin(attempt)
@@ -138,6 +157,50 @@ class Router:
                     await asyncio.sleep(NETWORK_PAUSE_S)
             else:
                 return
+
+    async def _formatted(
+        self, attempt: _Attempt, wanted: AnswerFormat
+    ) -> AsyncGenerator[list[CompletionEvent], None]:
+        """Yield the events of an answer in a format: its text at once and only when it is valid.
+
+        An answer that is not valid is corrected once, in the same session.
+        """
+        answer = Gathered()
+        try:
+            async with aclosing(self._attempts(attempt)) as batches:
+                async for batch in batches:
+                    if passed := answer.take(batch):
+                        yield passed
+            text = answer.text()
+            reading = await asyncio.to_thread(wanted.read, text)
+            if reading.violations and answer.reason is FinishReason.STOP:
+                logger.info("the answer is corrected: %d violations", len(reading.violations))
+                correction = Prompt(wanted.correction(reading.violations))
+                turn = self._turn(attempt, correction)
+                attempt.go_on(correction, turn)
+                try:
+                    while batch := await turn.read():
+                        if passed := answer.take(batch):
+                            yield passed
+                finally:
+                    turn.close()
+                text = answer.text()
+                reading = await asyncio.to_thread(wanted.read, text)
+            if answer.reason is FinishReason.STOP and reading.violations:
+                raise InvalidOutputError(reading.violations)
+        except AgentError as exc:
+            raise exc.of_request(begun=attempt.begun) from exc
+        finally:
+            attempt.end_dialogue()
+        # What the agent itself cut short or refused to say is passed on as it is.
+        whole = answer.reason is FinishReason.STOP
+        yield [TextDelta(reading.text if whole else text), answer.usage, Finish(answer.reason)]
+
+    async def with_effort(self, model: str, effort: str) -> str | None:
+        """Return the variant of a model that thinks this hard; None if there is none, or nobody knows."""
+        if self._strategy is Strategy.ACP:
+            return None
+        return await self._catalogue.with_effort(model, effort)
 
     async def models(self) -> Sequence[Model]:
         """Return the models that can be asked for, `auto` first; raises AgentError if nobody knows."""
@@ -174,27 +237,32 @@ class Router:
 
     async def _begin(self, attempt: _Attempt) -> Turn:
         """Begin a turn by the attempt's backend; raises what keeps it from beginning."""
-        left_s = attempt.seconds_left()
-        turn = Turn(prompt_bytes=utf8_length(attempt.prompt), clocks=self._clocks, left_s=left_s)
+        turn = self._turn(attempt, attempt.prompt)
         try:
-            async with bounded("request", left_s, of=self._clocks.total_s):
+            async with bounded("request", attempt.seconds_left(), of=attempt.total_s):
                 if attempt.backend is Backend.ACP:
                     attempt.worker = await self._supervisor.lease(
                         attempt.client, self._queue_timeout_s, other_than=attempt.worker
                     )
-                    await attempt.worker.begin(attempt.prompt, turn)
+                    dialogue = await attempt.worker.begin(attempt.prompt, turn, keep=attempt.keep)
                 else:
-                    await self._runner.begin(
+                    dialogue = await self._runner.begin(
                         attempt.model,
                         attempt.prompt,
                         turn,
                         client=attempt.client,
                         timeout_s=self._queue_timeout_s,
+                        keep=attempt.keep,
                     )
         except BaseException:
             turn.close()
             raise
+        attempt.new_dialogue(dialogue)
         return turn
+
+    def _turn(self, attempt: _Attempt, prompt: Prompt) -> Turn:
+        clocks = replace(self._clocks, total_s=attempt.total_s)
+        return Turn(prompt_bytes=prompt.size, clocks=clocks, left_s=attempt.seconds_left())
 
     def _prepare_retry(self, attempt: _Attempt, failure: AgentError) -> bool:
         """Choose how to try again; returns whether to."""
@@ -212,16 +280,46 @@ class Router:
 class _Attempt:
     """Where one request stands: how it is being tried, and what of its time is left."""
 
-    def __init__(self, backend: Backend, model: str | None, prompt: str, client: str, total_s: float) -> None:
-        self.backend = backend
-        self.model = model
+    def __init__(self, route: Route, prompt: Prompt, request: CompletionRequest, total_s: float) -> None:
+        self.backend = route.backend
+        self.model = route.model
         self.prompt = prompt
-        self.client = client
+        self.client = request.client
+        #: An answer in a format may have to be corrected where it was given.
+        self.keep = request.answer_format is not None
+        self.total_s = min(total_s, request.timeout_s or total_s)
         self.worker: AgentWorker | None = None
         self.prompted = False
         self.begun = False
         self.retried = False
-        self._deadline = time.monotonic() + total_s
+        self._dialogue: Dialogue | None = None
+        self._deadline = time.monotonic() + self.total_s
 
     def seconds_left(self) -> float:
         return self._deadline - time.monotonic()
+
+    def new_dialogue(self, dialogue: Dialogue) -> None:
+        """Take the dialogue of another try, and give the last one back."""
+        self.end_dialogue()
+        self._dialogue = dialogue
+
+    def go_on(self, prompt: Prompt, turn: Turn) -> None:
+        """Begin another turn where the last one was; there was one."""
+        if self._dialogue is not None:
+            self._dialogue.go_on(prompt, turn)
+
+    def end_dialogue(self) -> None:
+        if self._dialogue is not None:
+            self._dialogue.close()
+
+
+async def _limited(
+    events: AsyncGenerator[list[CompletionEvent], None], limiter: Limiter
+) -> AsyncGenerator[list[CompletionEvent], None]:
+    """Pass events on until a limit is met; the agent is stopped then."""
+    async with aclosing(events):
+        async for batch in events:
+            if passed := limiter.apply(batch):
+                yield passed
+            if limiter.over:
+                return

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from types import TracebackType
 from typing import Self
 
-from cursorpipe_core.completion import FinishReason, ToolEvent, Usage, well_formed
+from cursorpipe_core.completion import FinishReason, Image, ToolEvent, Usage, well_formed
 from cursorpipe_core.config import AgentSettings, Permissions
 from cursorpipe_core.errors import AgentCrashError, CursorpipeError, SessionError
-from cursorpipe_core.habitat import habitat
+from cursorpipe_core.habitat import Habitat, habitat
 from cursorpipe_core.instance import Instance
 from cursorpipe_core.jsonrpc import Json, LineSplitter, decode
 from cursorpipe_core.line import WaitingLine
 from cursorpipe_core.outcome import classify, judge_exit
 from cursorpipe_core.process import ChildProcess, plain_text
-from cursorpipe_core.turn import Turn
+from cursorpipe_core.prompt import Prompt
+from cursorpipe_core.turn import Dialogue, Turn
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +31,8 @@ LINGER_S = 2.0
 SIGTERM_GRACE_S = 2.0
 #: Characters kept of what is printed on stdout but is not an event: a complaint, most likely.
 MAX_COMPLAINT = 4096
+#: What can be the id of a chat, which goes onto a command line.
+_CHAT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 
 
 class SubprocessRunner:
@@ -41,7 +48,7 @@ class SubprocessRunner:
         self._instance = instance
         self._free = max_processes
         self._line: WaitingLine[bool] = WaitingLine(max_waiting=max_waiting, give_back=self._release)
-        self._runs: dict[asyncio.Task[None], asyncio.Event] = {}
+        self._runs: dict[asyncio.Task[None], _Chat] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -50,8 +57,8 @@ class SubprocessRunner:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         # Told, not cancelled: each is to take its process and its directories along.
-        for over in self._runs.values():
-            over.set()
+        for chat in self._runs.values():
+            chat.stop()
         await asyncio.gather(*self._runs, return_exceptions=True)
 
     @property
@@ -65,19 +72,27 @@ class SubprocessRunner:
         return self._line.waiting
 
     async def begin(
-        self, model: str | None, prompt: str, turn: Turn, *, client: str, timeout_s: float
-    ) -> None:
+        self,
+        model: str | None,
+        prompt: Prompt,
+        turn: Turn,
+        *,
+        client: str,
+        timeout_s: float,
+        keep: bool = False,
+    ) -> Dialogue:
         """Begin a turn with ``model`` (None: Cursor picks); all that happens goes to ``turn``.
 
         Waits in the line of ``client`` while there are as many processes as there may be; raises what
-        the line raises.
+        the line raises. With ``keep`` the chat stays open for other turns until the dialogue is closed.
         """
         await self._line.acquire(client, self._take, timeout_s)
-        over = asyncio.Event()
-        turn.on_abandoned = over.set
-        run = asyncio.create_task(self._run(model, prompt, turn, over), name="print mode")
-        self._runs[run] = over
+        chat = _Chat(keep=keep)
+        chat.go_on(prompt, turn)
+        run = asyncio.create_task(self._run(model, chat), name="print mode")
+        self._runs[run] = chat
         run.add_done_callback(self._end)
+        return chat
 
     def _take(self) -> bool | None:
         if not self._free:
@@ -93,32 +108,47 @@ class SubprocessRunner:
         del self._runs[run]
         self._release()
 
-    async def _run(self, model: str | None, prompt: str, turn: Turn, over: asyncio.Event) -> None:
-        reader = StreamReader(turn, over)
+    async def _run(self, model: str | None, chat: _Chat) -> None:
+        """Run a process for each turn of a chat, one after the other in the same place."""
         try:
             async with habitat(self._settings, self._instance) as place:
-                child = ChildProcess(
-                    self._command(model, place.cwd), env=place.env, cwd=place.cwd, on_stdout=reader.feed
-                )
-                try:
-                    place.on_started(child.pid)
-                    turn.begin()
-                    child.write(prompt.encode())
-                    child.close_stdin()
-                    await over.wait()
-                finally:
-                    # After its end, in whichever way, the process gets a moment to leave by itself; a
-                    # turn that nobody reads any more is stopped at once.
-                    await child.stop(polite=LINGER_S if reader.ended else 0, grace=SIGTERM_GRACE_S)
-                if not turn.ended and child.returncode is not None:
-                    complaint = f"{reader.complaint}\n{child.stderr_tail()}"
-                    turn.fail(judge_exit(child.returncode, complaint, self._settings.redact))
+                while (begun := await chat.next_turn()) is not None:
+                    prompt, turn = begun
+                    try:
+                        await self._run_turn(place, model, chat, prompt, turn)
+                    except CursorpipeError as exc:
+                        turn.fail(exc)
+                    finally:
+                        turn.fail(AgentCrashError("The agent was stopped."))
         except CursorpipeError as exc:
-            turn.fail(exc)
+            chat.fail(exc)
         finally:
-            turn.fail(AgentCrashError("The agent was stopped."))
+            chat.fail(AgentCrashError("The agent was stopped."))
 
-    def _command(self, model: str | None, workspace: str) -> tuple[str, ...]:
+    async def _run_turn(
+        self, place: Habitat, model: str | None, chat: _Chat, prompt: Prompt, turn: Turn
+    ) -> None:
+        reader = StreamReader(turn, chat.over)
+        command = self._command(model, place.cwd, chat.id, await _put_down(prompt.images, place.own))
+        child = ChildProcess(command, env=place.env, cwd=place.cwd, on_stdout=reader.feed)
+        try:
+            place.on_started(child.pid)
+            turn.begin()
+            child.write(prompt.text.encode())
+            child.close_stdin()
+            await chat.over.wait()
+        finally:
+            # After its end, in whichever way, the process gets a moment to leave by itself; a turn that
+            # nobody reads any more is stopped at once.
+            await child.stop(polite=LINGER_S if reader.ended else 0, grace=SIGTERM_GRACE_S)
+        chat.id = reader.chat_id
+        if not turn.ended and child.returncode is not None:
+            complaint = f"{reader.complaint}\n{child.stderr_tail()}"
+            turn.fail(judge_exit(child.returncode, complaint, self._settings.redact))
+
+    def _command(
+        self, model: str | None, workspace: str, chat_id: str | None, images: Sequence[str]
+    ) -> tuple[str, ...]:
         """Return the command line (CLI contract §5.1). The prompt is not in it: stdin has no limit."""
         return (
             *self._settings.command(),
@@ -129,7 +159,62 @@ class SubprocessRunner:
             *(("--force",) if self._settings.permissions is Permissions.ALLOW else ()),
             *self._settings.model_arguments(model),
             *("--workspace", workspace),
+            *(("--resume", chat_id) if chat_id else ()),
+            *(argument for path in images for argument in ("--image", path)),
         )
+
+
+class _Chat:
+    """A chat of print mode in the hands of one request; ``id`` is known once a turn has told it.
+
+    ``over`` is set when the process of the turn that runs has no more to do.
+    """
+
+    def __init__(self, *, keep: bool) -> None:
+        self.id: str | None = None
+        self.over = asyncio.Event()
+        self._keep = keep
+        self._stopped = False
+        self._waiting: tuple[Prompt, Turn] | None = None
+        self._changed = asyncio.Event()
+
+    def go_on(self, prompt: Prompt, turn: Turn) -> None:
+        turn.on_abandoned = self.stop
+        self._waiting = (prompt, turn)
+        if self._stopped:
+            self.fail(AgentCrashError("The agent was stopped."))
+        self._changed.set()
+
+    def close(self) -> None:
+        self._keep = False
+        self._changed.set()
+
+    def stop(self) -> None:
+        """End the turn that runs, and the chat."""
+        self._stopped = True
+        self.over.set()
+        self.close()
+
+    def fail(self, error: CursorpipeError) -> None:
+        """Tell a turn that will not be begun any more why."""
+        self._stopped = True
+        if self._waiting is not None:
+            _, turn = self._waiting
+            self._waiting = None
+            turn.fail(error)
+
+    async def next_turn(self) -> tuple[Prompt, Turn] | None:
+        """Wait for a turn to begin; None once there will be none."""
+        while not self._stopped:
+            if self._waiting is not None:
+                begun, self._waiting = self._waiting, None
+                self.over.clear()
+                return begun
+            if not self._keep:
+                return None
+            self._changed.clear()
+            await self._changed.wait()
+        return None
 
 
 class StreamReader:
@@ -147,6 +232,7 @@ class StreamReader:
         self._deltas_seen = False
         self._restarted = False
         self.complaint = ""
+        self.chat_id: str | None = None
         self.ended = False
 
     def feed(self, data: bytes) -> None:
@@ -198,6 +284,8 @@ class StreamReader:
             self._turn.fail(classify(result))
         else:
             self._compare(result)
+            chat_id = event.get("session_id")
+            self.chat_id = chat_id if isinstance(chat_id, str) and _CHAT_ID.fullmatch(chat_id) else None
             self._turn.finish(FinishReason.STOP, _usage(event.get("usage")))
         self.ended = True
         self._over.set()
@@ -221,6 +309,26 @@ class StreamReader:
         if text:
             self._shown.append(text)
             self._turn.text(text)
+
+
+async def _put_down(images: Sequence[Image], own: Path) -> list[str]:
+    """Write the images to files that only the agent is given; raises AgentCrashError if that cannot be."""
+
+    def write() -> list[str]:
+        paths = []
+        for image in images:
+            kind = image.mime.partition("/")[2]
+            with NamedTemporaryFile(dir=own, prefix="image-", suffix=f".{kind}", delete=False) as file:
+                file.write(image.data)
+                paths.append(file.name)
+        return paths
+
+    if not images:
+        return []
+    try:
+        return await asyncio.to_thread(write)
+    except OSError as exc:
+        raise AgentCrashError(f"An image cannot be put down for the agent: {exc.strerror}.") from exc
 
 
 def _message_text(event: dict[str, Json]) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from cursorpipe_core.completion import (
     CompletionEvent,
@@ -15,11 +16,13 @@ from cursorpipe_core.completion import (
     ToolEvent,
     Usage,
     estimate_tokens,
+    estimated_usage,
     utf8_length,
     well_formed,
 )
 from cursorpipe_core.errors import AgentTimeoutError, BacklogError, CursorpipeError, SessionError
 from cursorpipe_core.outcome import HoldBack
+from cursorpipe_core.prompt import Prompt
 
 #: Characters that may wait for a slow reader before its turn is ended. The pipe that feeds them is
 #: shared, so it must never be stopped for one reader.
@@ -52,6 +55,7 @@ class Turn:
         self._loop = asyncio.get_running_loop()
         self._prompt_bytes = prompt_bytes
         self._answer_bytes = 0
+        self._thought_bytes = 0
         self._words_seen = False
         self._events: list[CompletionEvent] = []
         self._backlog = 0
@@ -90,7 +94,9 @@ class Turn:
     def thought(self, text: str) -> None:
         """Take the next piece of the reasoning."""
         self._mark()
-        self._put(ThoughtDelta(well_formed(text)), len(text))
+        text = well_formed(text)
+        self._thought_bytes += utf8_length(text)
+        self._put(ThoughtDelta(text), len(text))
 
     def tool(self, event: ToolEvent) -> None:
         """Take the news of one of the agent's own tools."""
@@ -115,7 +121,7 @@ class Turn:
         if not self._words_seen and reason is not FinishReason.REFUSAL:
             self._end(EmptyAnswerError("The agent ended its turn without an answer."))
             return
-        self._put(usage or self._estimate(), 0)
+        self._put(self._complete(usage) if usage else self._estimate(), 0)
         self._put(Finish(reason), 0)
         self._end(None)
 
@@ -211,13 +217,30 @@ class Turn:
             self._timer = self._loop.call_at(min(due, self._deadline), self._look)
 
     def _estimate(self) -> Usage:
-        return Usage(estimate_tokens(self._prompt_bytes), estimate_tokens(self._answer_bytes), estimated=True)
+        return estimated_usage(self._prompt_bytes, self._answer_bytes, self._thought_bytes)
+
+    def _complete(self, reported: Usage) -> Usage:
+        """Add what no agent reports: how much of the output were thoughts."""
+        if not self._thought_bytes or reported.reasoning_tokens:
+            return reported
+        thoughts = min(estimate_tokens(self._thought_bytes), reported.output_tokens)
+        return replace(reported, reasoning_tokens=thoughts)
 
     def _join_pair(self, text: str) -> str:
         # JavaScript cuts texts between UTF-16 units: the halves of one character meet here again.
         text = self._half_pair + text
         self._half_pair = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
         return well_formed(text.removesuffix(self._half_pair))
+
+
+class Dialogue(Protocol):
+    """An agent's session in the hands of one request, which may give it turn after turn."""
+
+    def go_on(self, prompt: Prompt, turn: Turn) -> None:
+        """Begin another turn once the last has ended; all that happens goes to ``turn``."""
+
+    def close(self) -> None:
+        """Give the session back, after the turn that may be running. Idempotent."""
 
 
 def _nothing() -> None:

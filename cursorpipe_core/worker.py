@@ -13,13 +13,20 @@ from typing import Self
 from cursorpipe_core.acp import AcpClient, AcpSession, Capabilities
 from cursorpipe_core.bounds import bounded
 from cursorpipe_core.config import AgentSettings
-from cursorpipe_core.errors import AgentCrashError, AuthenticationError, CursorpipeError, SessionError
+from cursorpipe_core.errors import (
+    AgentCrashError,
+    AuthenticationError,
+    CursorpipeError,
+    InvalidRequestError,
+    SessionError,
+)
 from cursorpipe_core.habitat import Habitat, habitat
 from cursorpipe_core.instance import Instance
 from cursorpipe_core.outcome import judge_exit
 from cursorpipe_core.process import ChildProcess, resident_bytes
+from cursorpipe_core.prompt import Prompt
 from cursorpipe_core.sessions import SessionDispenser
-from cursorpipe_core.turn import Turn
+from cursorpipe_core.turn import Dialogue, Turn
 from cursorpipe_core.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -123,22 +130,32 @@ class AgentWorker:
             self._idle.set()
         self._on_release()
 
-    async def begin(self, prompt: str, turn: Turn) -> None:
+    async def begin(self, prompt: Prompt, turn: Turn, *, keep: bool = False) -> Dialogue:
         """Begin a turn, in a reserved place and an unused session; what happens goes to ``turn``.
 
-        Raises what keeps a session from being opened. Cancelled before that, it leaves nothing behind.
+        With ``keep`` the session stays open for other turns until the dialogue is closed. Raises what
+        keeps a session from being opened, and InvalidRequestError for images that the agent does not
+        take. Cancelled before that, it leaves nothing behind.
         """
+        if prompt.images and not self._capabilities.images:
+            self.release()
+            raise InvalidRequestError("The agent takes no images.", param="messages")
         try:
             session_id = await self._dispenser.take()
         except BaseException:
             self.release()
             raise
+        session = _Session(self, session_id, keep=keep)
         if turn.ended:  # its time ran out while the session was opened
-            self._end_turn(session_id)
-            return
-        turn.on_abandoned = lambda: self._abandon(session_id)
+            session.give_back()
+        else:
+            session.go_on(prompt, turn)
+        return session
+
+    def start_turn(self, session_id: str, prompt: Prompt, turn: Turn, on_end: Callable[[], None]) -> None:
+        """Begin a turn in a session; ``on_end`` is called when it is free again."""
         turn.begin()
-        self._client.prompt(session_id, prompt, turn, on_end=lambda: self._end_turn(session_id))
+        self._client.prompt(session_id, prompt, turn, on_end)
 
     @property
     def permissions_refused(self) -> int:
@@ -286,7 +303,7 @@ class AgentWorker:
             self.notes.append(note)
             logger.warning("worker %s: %s", self._pid, note)
 
-    def _abandon(self, session_id: str) -> None:
+    def abandon(self, session_id: str) -> None:
         """Stop a turn whose reader has left; the agent's answer to the prompt confirms it."""
         self._client.cancel(session_id)
         self._cancelled[session_id] = asyncio.get_running_loop().call_later(
@@ -300,7 +317,8 @@ class AgentWorker:
         self.retire(AgentCrashError("The agent did not stop a cancelled turn."))
         self.release()
 
-    def _end_turn(self, session_id: str) -> None:
+    def end_session(self, session_id: str) -> None:
+        """Give back a session, and the place of its turns, unless it was given up."""
         if session_id in self._given_up:
             return
         timer = self._cancelled.pop(session_id, None)
@@ -309,6 +327,41 @@ class AgentWorker:
         if self._capabilities.close_session:
             self._client.close_session(session_id)
         self.release()
+
+
+class _Session:
+    """A session of a worker in the hands of one request."""
+
+    def __init__(self, worker: AgentWorker, session_id: str, *, keep: bool) -> None:
+        self._worker = worker
+        self._id = session_id
+        self._keep = keep
+        self._busy = False
+        self._over = False
+
+    def go_on(self, prompt: Prompt, turn: Turn) -> None:
+        self._busy = True
+        turn.on_abandoned = self._abandon
+        self._worker.start_turn(self._id, prompt, turn, self._turn_ended)
+
+    def close(self) -> None:
+        self._keep = False
+        if not self._busy:
+            self.give_back()
+
+    def give_back(self) -> None:
+        if not self._over:
+            self._over = True
+            self._worker.end_session(self._id)
+
+    def _abandon(self) -> None:
+        self._keep = False
+        self._worker.abandon(self._id)
+
+    def _turn_ended(self) -> None:
+        self._busy = False
+        if not self._keep:
+            self.give_back()
 
 
 async def _end_task(task: asyncio.Task[None]) -> None:

@@ -75,6 +75,16 @@ class ServerSettings:
     max_body_mb: int = setting(
         "CURSORPIPE_MAX_BODY_MB", default=32, least=1, most=1024, doc="Largest request body, in MiB."
     )
+    reasoning: bool = setting(
+        "CURSORPIPE_REASONING",
+        default=True,
+        doc="Send the agent's thoughts, as `reasoning_content`; `off` leaves them out.",
+    )
+    strict_params: bool = setting(
+        "CURSORPIPE_STRICT_PARAMS",
+        default=False,
+        doc="Refuse parameters that have no effect with 400, and do not only name them in a header.",
+    )
     drain_timeout_s: float = setting(
         "CURSORPIPE_DRAIN_TIMEOUT_S",
         default=10.0,
@@ -161,6 +171,10 @@ def load_settings(
         for name, messages in exc.error_messages.items():
             mistakes[name] = f"'{given[name]}' is wrong. {' '.join(messages)}"
     mistakes.update(_server_mistakes(values[ServerSettings]))
+    try:
+        AgentSettings(**values[AgentSettings]).aliases()
+    except ValueError as exc:
+        mistakes["CURSORPIPE_MODEL_ALIASES"] = str(exc)
     workspace = values[AgentSettings].get("workspace")
     if workspace and not Path(workspace).is_dir():
         mistakes["CURSORPIPE_WORKSPACE"] = f"'{workspace}' is not a directory."

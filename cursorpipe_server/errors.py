@@ -18,6 +18,7 @@ from cursorpipe_core import (
     AuthenticationError,
     BacklogError,
     CursorpipeError,
+    InvalidOutputError,
     InvalidRequestError,
     NetworkError,
     QueueFullError,
@@ -40,6 +41,13 @@ class BearerError(CursorpipeError):
         super().__init__(
             "Incorrect API key provided." if given else "You didn't provide an API key. Use a bearer token."
         )
+
+
+class UnsupportedParameterError(InvalidRequestError):
+    """The request has a parameter that cannot be honoured, and is not to be served without it."""
+
+    def __init__(self, param: str) -> None:
+        super().__init__(f"Unsupported parameter: '{param}' is not supported.", param=param)
 
 
 class PayloadError(CursorpipeError):
@@ -88,11 +96,13 @@ HTTP_ERRORS: Mapping[type[CursorpipeError], HttpError] = {
     AgentCrashError: HttpError(500, "server_error", "agent_crash"),
     SessionError: HttpError(500, "server_error", "session_error"),
     BacklogError: HttpError(500, "server_error", "client_too_slow"),
+    InvalidOutputError: HttpError(502, "server_error", "invalid_output"),
     NetworkError: HttpError(502, "upstream_unreachable", "network_error"),
     AgentNotFoundError: HttpError(503, "service_unavailable", "agent_not_found", retry=True),
     AgentUnavailableError: HttpError(503, "service_unavailable", "agent_unavailable", retry=True),
     AgentTimeoutError: HttpError(504, "timeout_error", "timeout"),
     UnknownModelError: HttpError(404, INVALID_REQUEST, "model_not_found"),
+    UnsupportedParameterError: HttpError(400, INVALID_REQUEST, "unsupported_parameter"),
     InvalidRequestError: HttpError(400, INVALID_REQUEST, "invalid_value"),
     PayloadError: HttpError(415, INVALID_REQUEST, "unsupported_media_type"),
 }

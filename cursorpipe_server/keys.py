@@ -12,3 +12,4 @@ IN_FLIGHT = web.AppKey("in_flight", InFlight)
 
 #: Whose request it is: the name of its token, or else the address it comes from.
 CLIENT = web.RequestKey("client", str)
+STARTED = web.RequestKey("started", float)

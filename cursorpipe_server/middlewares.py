@@ -13,7 +13,7 @@ from aiohttp.typedefs import Handler
 
 from cursorpipe_core import AgentError, CursorpipeError
 from cursorpipe_server.errors import INTERNAL, error_response, http_error, refusal_response
-from cursorpipe_server.keys import CLIENT, IN_FLIGHT
+from cursorpipe_server.keys import CLIENT, IN_FLIGHT, STARTED
 from cursorpipe_server.log import ANSWER, OUTCOME, REQUEST_ID
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ async def request_line(request: web.Request, handler: Handler) -> web.StreamResp
     given = request.headers.get(REQUEST_ID_HEADER, "")
     REQUEST_ID.set(given if _SANE_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}")
     request[CLIENT] = request.remote or "-"
-    started = time.perf_counter()
+    request[STARTED] = started = time.perf_counter()
     status: int | str = "-"
     try:
         with request.app[IN_FLIGHT].one():
@@ -60,7 +60,8 @@ async def request_line(request: web.Request, handler: Handler) -> web.StreamResp
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Put on every answer what it always has; a stream's headers go out before a middleware sees it."""
-    del request
+    took = time.perf_counter() - request[STARTED]
+    response.headers["openai-processing-ms"] = str(int(took * 1000))
     response.headers[REQUEST_ID_HEADER] = REQUEST_ID.get()
     response.headers["Server"] = "cursorpipe"
 

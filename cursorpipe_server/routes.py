@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from cursorpipe_server import docs, ops
-from cursorpipe_server.chat import handlers as chat
+from cursorpipe_server import docs, models, ops
+from cursorpipe_server.chat.handlers import chat_completions
+from cursorpipe_server.completions.handlers import text_completions
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +24,11 @@ class RouteEntry:
 
 
 ROUTES = (
-    RouteEntry("POST", "/v1/chat/completions", chat.chat_completions, "Chat completion"),
-    RouteEntry("GET", "/v1/models", chat.list_models, "List of models"),
+    RouteEntry("POST", "/v1/chat/completions", chat_completions, "Chat completion"),
+    RouteEntry("POST", "/v1/completions", text_completions, "Text completion"),
+    RouteEntry("GET", "/v1/models", models.list_models, "List of models"),
     # Names of models have slashes and brackets.
-    RouteEntry("GET", "/v1/models/{id:.+}", chat.retrieve_model, "One model"),
+    RouteEntry("GET", "/v1/models/{id:.+}", models.retrieve_model, "One model"),
     RouteEntry("GET", "/health", ops.health, "The server is up", public=True),
     RouteEntry("GET", "/ready", ops.ready, "An agent can serve", public=True),
     RouteEntry("GET", "/openapi.json", ops.openapi, "This API, described", public=True),

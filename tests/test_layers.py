@@ -18,7 +18,19 @@ STAND_IN = CORE / "demo_agent"
 #: The modules of the core by level; each may import from lower ones, and from its own if that makes no ring.
 LEVELS = [
     {"errors", "completion", "config", "snapshot", "version", "orphans"},
-    {"bounds", "process", "jsonrpc", "prompt", "outcome", "sessions", "turn", "restarts", "line"}
+    {
+        "bounds",
+        "process",
+        "jsonrpc",
+        "prompt",
+        "outcome",
+        "sessions",
+        "turn",
+        "restarts",
+        "line",
+        "limits",
+        "structured",
+    }
     | {"state", "instance", "habitat"},
     {"acp", "runner", "command", "catalogue"},
     {"worker"},

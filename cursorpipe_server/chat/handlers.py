@@ -1,17 +1,19 @@
-"""The handlers of chat completions and models."""
+"""The handler of chat completions."""
 
 from __future__ import annotations
 
-import orjson
+from dataclasses import replace
+
 from aiohttp import web
 
-from cursorpipe_core import AUTO_MODEL, UnknownModelError
+from cursorpipe_server.answering import send_answer, unheard
 from cursorpipe_server.body import read_body
 from cursorpipe_server.chat.schemas import ChatCompletionRequest
-from cursorpipe_server.chat.translate import Answer, model_object, to_core
+from cursorpipe_server.chat.translate import ChatAnswer, ignored, to_core
+from cursorpipe_server.choices import Choices
 from cursorpipe_server.keys import CLIENT, ROUTER, SETTINGS
-from cursorpipe_server.log import ANSWER, stages
-from cursorpipe_server.sse import stream_frames
+from cursorpipe_server.log import stages
+from cursorpipe_server.patience import patience_s
 
 
 async def chat_completions(request: web.Request) -> web.StreamResponse:
@@ -21,33 +23,17 @@ async def chat_completions(request: web.Request) -> web.StreamResponse:
     with stages(enabled=server.enable_profiling) as mark:
         body = await read_body(request, ChatCompletionRequest)
         mark("body read")
-        answer = Answer(body, router.route(body.model or None), mark)
-        request[ANSWER] = answer
-        events = router.complete(to_core(body, client=request[CLIENT]))
-        if body.stream:
-            frames = answer.frames(events)
-            return await stream_frames(
-                request, frames, headers=answer.headers, keepalive_s=server.keepalive_s
-            )
-        completion = await answer.collect(events)
-        return _json(completion, headers=answer.headers())
-
-
-async def list_models(request: web.Request) -> web.Response:
-    """List what can be asked for."""
-    models = await request.app[ROUTER].models()
-    return _json({"object": "list", "data": [model_object(model) for model in models]})
-
-
-async def retrieve_model(request: web.Request) -> web.Response:
-    """Describe one model; raises UnknownModelError if it is not in the list."""
-    wanted = request.match_info["id"]
-    models = await request.app[ROUTER].models()
-    for model in models:
-        if model.id == wanted:
-            return _json(model_object(model))
-    raise UnknownModelError(wanted, known=[model.id for model in models if model.id != AUTO_MODEL])
-
-
-def _json(data: object, headers: dict[str, str] | None = None) -> web.Response:
-    return web.Response(body=orjson.dumps(data), content_type="application/json", headers=headers)
+        timeout_s = None if body.stream else patience_s(request)
+        wanted = to_core(body, client=request[CLIENT], timeout_s=timeout_s)
+        names = ignored(body)
+        if body.reasoning_effort is not None:
+            variant = await router.with_effort(body.model or "", body.reasoning_effort)
+            if variant is None:
+                names.append("reasoning_effort")
+            else:
+                wanted = replace(wanted, model=variant)
+        names = unheard(server, router.route(body.model or None), names)
+        sources = [router.complete(wanted) for _ in range(body.n or 1)]
+        choices = Choices(sources, ignored=names, mark=mark)
+        answer = ChatAnswer(body, choices, reasoning=server.reasoning, mark=mark)
+        return await send_answer(request, answer, choices, streamed=bool(body.stream))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -13,186 +12,247 @@ import orjson
 
 from cursorpipe_core import (
     AUTO_MODEL,
-    Began,
     CompletionEvent,
     CompletionRequest,
     Finish,
     FinishReason,
     InvalidRequestError,
-    Message,
-    Model,
-    Role,
-    Route,
+    JsonFormat,
+    Limits,
     TextDelta,
+    ThoughtDelta,
     Usage,
 )
-from cursorpipe_server.chat.schemas import ChatCompletionRequest, ChatMessage
+from cursorpipe_server.chat.conversation import to_messages
+from cursorpipe_server.chat.schemas import ChatCompletionRequest, ResponseFormat, Sampling, StreamOptions
+from cursorpipe_server.choices import Choices
+from cursorpipe_server.params import without_effect
 from cursorpipe_server.sse import DONE, Frames, frame
 
-#: When this program's models came to be, as far as the list of models says: the CLI tells no dates, and
-#: clients want the number to stay the same.
-MODELS_CREATED = 1712160000
-
-#: Parameters that are the caller's own notes: there is nothing of them to honour.
-_BOOKKEEPING = frozenset(
-    {"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"}
+#: The parameters of this dialect, beside those of sampling, for which there is nothing to give them to.
+WITHOUT_EFFECT = (
+    *Sampling.model_fields,
+    *("logprobs", "top_logprobs", "tools", "parallel_tool_calls", "functions"),
 )
-#: What of a caller's words may stand in a header, and how many of them.
-_HEADER_WORD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-MAX_IGNORED_NAMED = 32
 
-_ROLES = {"developer": Role.SYSTEM, "function": Role.TOOL}
-_FINISH_REASONS = {
+FINISH_REASONS = {
     FinishReason.STOP: "stop",
     FinishReason.LENGTH: "length",
     FinishReason.REFUSAL: "content_filter",
 }
 
 
-def to_core(body: ChatCompletionRequest, *, client: str) -> CompletionRequest:
-    """Return what is asked of the agent; raises InvalidRequestError for a message without content."""
-    messages = [_message(index, message) for index, message in enumerate(body.messages)]
-    return CompletionRequest(messages, body.model or None, client)
+def to_core(body: ChatCompletionRequest, *, client: str, timeout_s: float | None) -> CompletionRequest:
+    """Return what is asked of the agent; raises InvalidRequestError for what makes no sense together."""
+    check_stream_options(body.stream_options, streamed=bool(body.stream))
+    if "audio" in (body.modalities or ()):
+        raise _invalid("modalities", "only 'text' is supported")
+    for param, choice in (("tool_choice", body.tool_choice), ("function_call", body.function_call)):
+        if choice not in {None, "none", "auto"} if isinstance(choice, str | None) else _demands(choice):
+            raise _invalid(param, "a tool cannot be required: the agent is not offered any yet")
+    return CompletionRequest(
+        to_messages(body.messages),
+        body.model or None,
+        client,
+        limits=Limits(stops(body.stop), _fewest(body.max_completion_tokens, body.max_tokens)),
+        answer_format=_answer_format(body.response_format),
+        timeout_s=timeout_s,
+    )
 
 
-def _message(index: int, message: ChatMessage) -> Message:
-    if message.content is None and message.role != "assistant":
-        raise InvalidRequestError(
-            f"Invalid value for 'messages.{index}.content': expected a string or a list of parts, got null.",
-            param=f"messages.{index}.content",
-        )
-    return Message(_ROLES.get(message.role) or Role(message.role), _text(message), message.name)
+def ignored(body: ChatCompletionRequest) -> list[str]:
+    """Name the parameters that ask for something and have no effect."""
+    names = without_effect(body, WITHOUT_EFFECT)
+    if body.tool_choice == "none":
+        names = [name for name in names if name not in {"tools", "parallel_tool_calls"}]
+    if body.function_call == "none":
+        names = [name for name in names if name != "functions"]
+    return names
 
 
-def _text(message: ChatMessage) -> str:
-    if isinstance(message.content, list):
-        return "".join(part.text or part.refusal or "" for part in message.content)
-    return message.content or ""
+def check_stream_options(options: StreamOptions | None, *, streamed: bool) -> None:
+    """Raise InvalidRequestError for options of a stream where there is none."""
+    if options is not None and not streamed:
+        raise _invalid("stream_options", "it is only allowed when 'stream' is enabled")
 
 
-class Answer:
-    """One answer on its way out: what all its chunks share, and the events turned into them.
+def stops(stop: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return the texts before which an answer ends."""
+    return (stop,) if isinstance(stop, str) else tuple(stop or ())
 
-    ``began`` and ``usage`` are there once the agent has told them. ``mark`` is told the stages reached.
-    """
 
-    def __init__(self, body: ChatCompletionRequest, route: Route, mark: Callable[[str], None]) -> None:
+def _demands(choice: object) -> bool:
+    """Whether a choice that is an object demands that a tool be called."""
+    if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
+        allowed = choice.get("allowed_tools")
+        return not isinstance(allowed, dict) or allowed.get("mode") != "auto"
+    return True
+
+
+def _answer_format(wanted: ResponseFormat | None) -> JsonFormat | None:
+    if wanted is None or wanted.type == "text":
+        return None
+    if wanted.type == "json_object":
+        return JsonFormat()
+    if wanted.json_schema is None:
+        param = "response_format.json_schema"
+        raise InvalidRequestError(f"Missing required parameter: '{param}'.", param=param)
+    described = wanted.json_schema
+    return JsonFormat(described.name, described.description or "", described.schema_)
+
+
+def _fewest(*limits: int | None) -> int | None:
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _invalid(param: str, reason: str) -> InvalidRequestError:
+    return InvalidRequestError(f"Invalid value for '{param}': {reason}.", param=param)
+
+
+class ChatAnswer:
+    """One answer on its way out: what all its chunks share, and the events turned into them."""
+
+    def __init__(
+        self, body: ChatCompletionRequest, choices: Choices, *, reasoning: bool, mark: Callable[[str], None]
+    ) -> None:
         self.id = f"chatcmpl-{uuid.uuid4().hex}"
         self.created = int(time.time())
         self.model = body.model or AUTO_MODEL
-        self.began: Began | None = None
-        self.usage: Usage | None = None
-        self._streamed = bool(body.stream)
-        self._ignored = _ignored(body, route)
+        self._choices = choices
+        self._reasoning = reasoning
         self._mark = mark
         self._include_usage = bool(body.stream_options and body.stream_options.include_usage)
 
-    async def frames(self, events: AsyncGenerator[list[CompletionEvent], None]) -> Frames:
+    @property
+    def backend(self) -> str | None:
+        """The backend that serves this answer, once one does."""
+        return self._choices.backend
+
+    async def frames(self) -> Frames:
         """Turn events into server-sent events, those of one batch joined; ends with `[DONE]`.
 
-        The role goes out with the first text and not before: what fails without a word of an answer can
-        still be an ordinary error. Closing this closes ``events``.
+        The role goes out with the first words and not before: what fails without a word of an answer can
+        still be an ordinary error. Closing this closes the answers.
         """
-        # One chunk around each text, made once: a model or a dict for every piece would cost more than
-        # all the rest of its way.
-        before, _, after = frame(self._chunk({"content": "\0"})).partition(b'"\\u0000"')
-        head = frame(self._chunk({"role": "assistant", "content": ""}))
-        async with aclosing(events):
-            async for batch in events:
-                pieces: list[bytes] = []
-                for event in batch:
-                    if isinstance(event, TextDelta):
-                        pieces += (before, orjson.dumps(event.text), after)
-                    elif isinstance(event, Finish):
-                        pieces += self._last_frames(event)
-                    else:
-                        self._note(event)
-                if pieces:
-                    if head:
+        writers = [
+            _ChoiceWriter(self, index, reasoning=self._reasoning) for index in range(len(self._choices))
+        ]
+        first = True
+        async with aclosing(self._choices.read()) as batches:
+            async for index, batch in batches:
+                if pieces := writers[index].write(batch):
+                    if first:
+                        first = False
                         self._mark("first text")
-                    yield b"".join([head, *pieces])
-                    head = b""
+                    yield b"".join(pieces)
+        if self._include_usage:
+            yield frame({**self.chunk([]), "usage": usage_object(self._choices.usage)}) + DONE
+        else:
+            yield DONE
 
-    async def collect(self, events: AsyncGenerator[list[CompletionEvent], None]) -> dict[str, Any]:
+    async def collect(self) -> dict[str, Any]:
         """Wait for the whole answer; returns OpenAI's `chat.completion`."""
-        texts: list[str] = []
-        reason = None
-        async with aclosing(events):
-            async for batch in events:
-                for event in batch:
-                    if isinstance(event, TextDelta):
-                        texts.append(event.text)
-                    elif isinstance(event, Finish):
-                        reason = _FINISH_REASONS[event.reason]
-                    else:
-                        self._note(event)
-        message = {"role": "assistant", "content": "".join(texts), "refusal": None}
+        collected = [_Message(reasoning=self._reasoning) for _ in range(len(self._choices))]
+        async with aclosing(self._choices.read()) as batches:
+            async for index, batch in batches:
+                collected[index].take(batch)
         return {
             "id": self.id,
             "object": "chat.completion",
             "created": self.created,
             "model": self.model,
-            "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": reason}],
-            "usage": _usage(self.usage),
+            "choices": [message.choice(index) for index, message in enumerate(collected)],
+            "usage": usage_object(self._choices.usage),
         }
 
-    @property
-    def backend(self) -> str | None:
-        """The backend that serves this answer, once one does."""
-        return self.began.backend if self.began is not None else None
-
-    def headers(self) -> dict[str, str]:
-        """Return what the answer's headers tell by now of how it was made."""
-        headers: dict[str, str] = {}
-        if self._ignored:
-            headers["x-cursorpipe-ignored"] = ", ".join(self._ignored)
-        if self.began is not None:
-            headers["x-cursorpipe-backend"] = self.began.backend
-            headers["x-cursorpipe-model"] = self.began.model or AUTO_MODEL
-        # A short stream knows its usage before its headers go out, a long one does not: neither tells.
-        if self.usage is not None and not self._streamed:
-            headers["x-cursorpipe-usage"] = "estimated" if self.usage.estimated else "reported"
-        return headers
-
-    def _note(self, event: CompletionEvent) -> None:
-        if isinstance(event, Began):
-            self.began = event
-            self._mark("agent began")
-        elif isinstance(event, Usage):
-            self.usage = event
-
-    def _last_frames(self, finish: Finish) -> Iterable[bytes]:
-        yield frame(self._chunk({}, _FINISH_REASONS[finish.reason]))
-        if self._include_usage:
-            yield frame({**self._chunk({}), "choices": [], "usage": _usage(self.usage)})
-        yield DONE
-
-    def _chunk(self, delta: dict[str, str], finish_reason: str | None = None) -> dict[str, Any]:
+    def chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return a chunk with these choices."""
         chunk: dict[str, Any] = {
             "id": self.id,
             "object": "chat.completion.chunk",
             "created": self.created,
             "model": self.model,
-            "choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}],
+            "choices": choices,
         }
         if self._include_usage:
             chunk["usage"] = None
         return chunk
 
 
-def _ignored(body: ChatCompletionRequest, route: Route) -> list[str]:
-    """Name the parameters that were given and have no effect on the answer."""
-    given = [name for name, value in (body.model_extra or {}).items() if value is not None]
-    names = sorted(name for name in given if name not in _BOOKKEEPING and _HEADER_WORD.fullmatch(name))
-    return [*(["model"] if route.ignored_model else []), *names[:MAX_IGNORED_NAMED]]
+class _ChoiceWriter:
+    """Writes the chunks of one choice of a streamed answer."""
+
+    def __init__(self, answer: ChatAnswer, index: int, *, reasoning: bool) -> None:
+        self._answer = answer
+        self._index = index
+        # One chunk around each text, made once: a model or a dict for every piece would cost more than
+        # all the rest of its way.
+        self._before, self._after = self._around("content")
+        self._around_thought = self._around("reasoning_content") if reasoning else None
+        self._head = self._frame({"role": "assistant", "content": ""})
+
+    def write(self, batch: Sequence[CompletionEvent]) -> list[bytes]:
+        pieces: list[bytes] = []
+        for event in batch:
+            if isinstance(event, TextDelta):
+                pieces += (self._before, orjson.dumps(event.text), self._after)
+            elif isinstance(event, ThoughtDelta):
+                if self._around_thought is not None:
+                    before, after = self._around_thought
+                    pieces += (before, orjson.dumps(event.text), after)
+            elif isinstance(event, Finish):
+                pieces.append(self._frame({}, FINISH_REASONS[event.reason]))
+        if pieces and self._head:
+            pieces.insert(0, self._head)
+            self._head = b""
+        return pieces
+
+    def _around(self, member: str) -> tuple[bytes, bytes]:
+        before, _, after = self._frame({member: "\0"}).partition(b'"\\u0000"')
+        return before, after
+
+    def _frame(self, delta: dict[str, str], finish_reason: str | None = None) -> bytes:
+        choice = {
+            "index": self._index,
+            "delta": delta,
+            "logprobs": None,
+            "finish_reason": finish_reason,
+        }
+        return frame(self._answer.chunk([choice]))
 
 
-def model_object(model: Model) -> dict[str, Any]:
-    """Return a model in OpenAI's shape."""
-    return {"id": model.id, "object": "model", "created": MODELS_CREATED, "owned_by": "cursor"}
+class _Message:
+    """The message of one choice of an answer that is sent whole."""
+
+    def __init__(self, *, reasoning: bool) -> None:
+        self._reasoning = reasoning
+        self._texts: list[str] = []
+        self._thoughts: list[str] = []
+        self._finish_reason: str | None = None
+
+    def take(self, batch: Sequence[CompletionEvent]) -> None:
+        for event in batch:
+            if isinstance(event, TextDelta):
+                self._texts.append(event.text)
+            elif isinstance(event, ThoughtDelta):
+                self._thoughts.append(event.text)
+            elif isinstance(event, Finish):
+                self._finish_reason = FINISH_REASONS[event.reason]
+
+    def choice(self, index: int) -> dict[str, Any]:
+        message: dict[str, Any] = {"role": "assistant", "content": "".join(self._texts), "refusal": None}
+        if self._reasoning and self._thoughts:
+            message["reasoning_content"] = "".join(self._thoughts)
+        return {
+            "index": index,
+            "message": message,
+            "logprobs": None,
+            "finish_reason": self._finish_reason,
+        }
 
 
-def _usage(usage: Usage | None) -> dict[str, Any] | None:
+def usage_object(usage: Usage | None) -> dict[str, Any] | None:
+    """Return a usage in OpenAI's shape."""
     if usage is None:
         return None
     return {
@@ -200,4 +260,5 @@ def _usage(usage: Usage | None) -> dict[str, Any] | None:
         "completion_tokens": usage.output_tokens,
         "total_tokens": usage.input_tokens + usage.output_tokens,
         "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
     }

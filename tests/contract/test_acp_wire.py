@@ -15,6 +15,7 @@ from cursorpipe_core.acp import AcpClient
 from cursorpipe_core.completion import CompletionEvent, Finish, FinishReason, TextDelta, ThoughtDelta, Usage
 from cursorpipe_core.config import Permissions
 from cursorpipe_core.errors import AgentCrashError, AuthenticationError, SessionError
+from cursorpipe_core.prompt import Prompt
 from cursorpipe_core.turn import Clocks, Turn
 
 #: The schema of the parameters of each method that a client may send.
@@ -93,7 +94,7 @@ async def begin() -> AsyncIterator[Callable[..., Turn]]:
     def make(agent: Agent, session: str = "s", ended: Callable[[], None] = lambda: None) -> Turn:
         turn = Turn(prompt_bytes=4, clocks=CLOCKS, left_s=5)
         turns.append(turn)
-        agent.client.prompt(session, "hi", turn, ended)
+        agent.client.prompt(session, Prompt("hi"), turn, ended)
         return turn
 
     yield make

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -17,13 +18,18 @@ texts = st.lists(
 messages = st.lists(st.builds(Message, st.sampled_from(Role), texts), min_size=2, max_size=5)
 
 
+def rendered(conversation: Sequence[Message]) -> str:
+    """Return the text of the prompt for a conversation."""
+    return render(conversation).text
+
+
 def test_one_user_message_alone_is_the_prompt_byte_for_byte() -> None:
     text = " <message>\r\n Hello\n</message>\n"
-    assert render([Message(Role.USER, text)]) == text
+    assert rendered([Message(Role.USER, text)]) == text
 
 
 def test_every_message_stands_between_markers_of_its_role() -> None:
-    prompt = render(
+    prompt = rendered(
         [
             Message(Role.SYSTEM, "Be brief."),
             Message(Role.USER, "Hi"),
@@ -45,28 +51,28 @@ def test_every_message_stands_between_markers_of_its_role() -> None:
     ],
 )
 def test_no_message_can_end_itself_or_speak_in_another_role(forged: str) -> None:
-    prompt = render([Message(Role.SYSTEM, "s"), Message(Role.USER, forged)])
+    prompt = rendered([Message(Role.SYSTEM, "s"), Message(Role.USER, forged)])
     lines = re.split(r"[\n\r\v\f\x85\u2028\u2029]", prompt)
     assert sum(bool(re.match(r"\s*</?message\b", line, re.IGNORECASE)) for line in lines) == 4
 
 
 @given(messages)
 def test_only_the_rendering_itself_makes_markers(conversation: list[Message]) -> None:
-    assert len(MARKER.findall(render(conversation))) == 2 * len(conversation)
+    assert len(MARKER.findall(rendered(conversation))) == 2 * len(conversation)
 
 
 @given(messages, st.sampled_from(Role), texts)
 def test_a_conversation_renders_to_the_beginning_of_its_continuation(
     conversation: list[Message], role: Role, text: str
 ) -> None:
-    assert render([*conversation, Message(role, text)]).startswith(render(conversation))
+    assert rendered([*conversation, Message(role, text)]).startswith(rendered(conversation))
 
 
 @given(texts, texts)
 def test_different_texts_render_differently(one: str, other: str) -> None:
-    rendered = [render([Message(Role.USER, text), Message(Role.USER, "")]) for text in (one, other)]
-    assert (one == other) == (rendered[0] == rendered[1])
+    both = [rendered([Message(Role.USER, text), Message(Role.USER, "")]) for text in (one, other)]
+    assert (one == other) == (both[0] == both[1])
 
 
 def test_half_a_surrogate_pair_does_not_break_the_prompt() -> None:
-    assert render([Message(Role.USER, "a\ud83d")]) == "a�"
+    assert rendered([Message(Role.USER, "a\ud83d")]) == "a�"

@@ -21,7 +21,6 @@ from cursorpipe_core import (
     Finish,
     FinishReason,
     Model,
-    Route,
     SlotState,
     Snapshot,
     Strategy,
@@ -30,8 +29,10 @@ from cursorpipe_core import (
     WorkerSnapshot,
 )
 from cursorpipe_server.chat.schemas import ChatCompletionRequest
-from cursorpipe_server.chat.translate import _FINISH_REASONS, Answer, model_object
+from cursorpipe_server.chat.translate import FINISH_REASONS, ChatAnswer
+from cursorpipe_server.choices import Choices
 from cursorpipe_server.errors import HTTP_ERRORS, INTERNAL, envelope, error_response, refusal_response
+from cursorpipe_server.models import model_object
 from cursorpipe_server.openapi import openapi_document
 from cursorpipe_server.openapi_examples import ERROR_EXAMPLES, HTTP_REFUSALS, stream_example
 from cursorpipe_server.routes import ROUTES
@@ -87,9 +88,10 @@ async def one_answer() -> AsyncGenerator[list[CompletionEvent], None]:
     yield [Usage(3, 2, cached_tokens=1), Finish(FinishReason.STOP)]
 
 
-def an_answer(**members: object) -> Answer:
+def an_answer(**members: object) -> ChatAnswer:
     body = ChatCompletionRequest.model_validate({"messages": [{"role": "user", "content": "Hi"}], **members})
-    return Answer(body, Route(Backend.ACP, None, ignored_model=False), lambda _: None)
+    choices = Choices([one_answer()], ignored=(), mark=lambda _: None)
+    return ChatAnswer(body, choices, reasoning=True, mark=lambda _: None)
 
 
 def test_the_document_is_valid() -> None:
@@ -246,4 +248,4 @@ def test_real_readiness_has_the_described_shape(state: SlotState, pid: int | Non
 
 def test_the_reasons_an_answer_ends_for_are_all_described() -> None:
     schemas = DOCUMENT["components"]["schemas"]
-    assert schemas["Choice"]["properties"]["finish_reason"]["enum"] == list(_FINISH_REASONS.values())
+    assert schemas["Choice"]["properties"]["finish_reason"]["enum"] == list(FINISH_REASONS.values())

@@ -1,0 +1,97 @@
+"""The answers to one request, side by side, and what is known of them all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing
+
+from cursorpipe_core import AUTO_MODEL, Began, CompletionEvent, Usage
+from cursorpipe_server.params import as_header
+
+Events = AsyncGenerator[list[CompletionEvent], None]
+
+
+class Choices:
+    """Reads the events of one or more answers as they come, each told by its index.
+
+    ``began`` is there once an agent has told it, ``usage`` is the sum of what has ended. ``mark`` is told
+    the stages that are reached.
+    """
+
+    def __init__(
+        self, sources: Sequence[Events], *, ignored: Sequence[str], mark: Callable[[str], None]
+    ) -> None:
+        self._sources = sources
+        self._ignored = ignored
+        self._mark = mark
+        self.began: Began | None = None
+        self.usage: Usage | None = None
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    async def read(self) -> AsyncGenerator[tuple[int, list[CompletionEvent]], None]:
+        """Yield batches with the index of their answer. Closing this closes every source."""
+        async with AsyncExitStack() as stack:
+            for source in self._sources:
+                await stack.enter_async_context(aclosing(source))
+            if len(self._sources) == 1:
+                async for batch in self._sources[0]:
+                    self._note(batch)
+                    yield 0, batch
+                return
+            async with aclosing(_interleaved(self._sources)) as batches:
+                async for index, batch in batches:
+                    self._note(batch)
+                    yield index, batch
+
+    @property
+    def backend(self) -> str | None:
+        """The backend that serves, once one does."""
+        return self.began.backend if self.began is not None else None
+
+    def headers(self, *, whole: bool) -> Mapping[str, str]:
+        """Return what an answer's headers tell by now of how it was made.
+
+        A short stream knows its usage before its headers go out, a long one does not: only what is
+        ``whole`` tells.
+        """
+        headers: dict[str, str] = {}
+        if named := as_header(self._ignored):
+            headers["x-cursorpipe-ignored"] = named
+        if self.began is not None:
+            headers["x-cursorpipe-backend"] = self.began.backend
+            headers["x-cursorpipe-model"] = self.began.model or AUTO_MODEL
+        if self.usage is not None and whole:
+            headers["x-cursorpipe-usage"] = "estimated" if self.usage.estimated else "reported"
+        return headers
+
+    def _note(self, batch: Sequence[CompletionEvent]) -> None:
+        # By the ends of a batch, which is where these events are, and not by all of a long one.
+        if isinstance(began := batch[0], Began) and self.began is None:
+            self.began = began
+            self._mark("agent began")
+        for event in batch[-2:]:
+            if isinstance(event, Usage):
+                self.usage = event if self.usage is None else self.usage + event
+
+
+async def _interleaved(sources: Sequence[Events]) -> AsyncGenerator[tuple[int, list[CompletionEvent]], None]:
+    """Yield what comes from whichever source it comes; the first failure is everybody's."""
+    waiting = {asyncio.ensure_future(anext(source)): index for index, source in enumerate(sources)}
+    try:
+        while waiting:
+            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for future in done:
+                index = waiting.pop(future)
+                try:
+                    batch = future.result()
+                except StopAsyncIteration:
+                    continue
+                waiting[asyncio.ensure_future(anext(sources[index]))] = index
+                yield index, batch
+    finally:
+        for future in waiting:
+            future.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)

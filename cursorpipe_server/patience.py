@@ -1,0 +1,20 @@
+"""How long a client waits, as far as it says so."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+
+from aiohttp import web
+
+#: Sent by OpenAI's own clients: seconds without a byte, or in all, after which they hang up.
+_HEADERS = ("x-stainless-read-timeout", "x-stainless-timeout")
+
+
+def patience_s(request: web.Request) -> float | None:
+    """Return the seconds after which the client of a whole answer has left; None if it does not say."""
+    said: list[float] = []
+    for name in _HEADERS:
+        with contextlib.suppress(ValueError):
+            said.append(float(request.headers.get(name, "")))
+    return min((seconds for seconds in said if math.isfinite(seconds) and seconds > 0), default=None)
