@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import orjson
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from cursorpipe_core import InvalidRequestError
 from cursorpipe_server.errors import PayloadError
@@ -79,16 +80,71 @@ def _is_json(content_type: str) -> bool:
 def _invalid(error: ValidationError, data: Any) -> InvalidRequestError:
     """Tell the first mistake: the one that is deepest in the body, where pydantic tried several shapes."""
     found = [
-        (path, item["msg"].removeprefix("Value error, "), item["type"])
-        for item in error.errors(include_url=False, include_context=False, include_input=False)
-        for path in [_path(item["loc"], data, missing=item["type"] == "missing")]
+        (_path(item["loc"], data, missing=item["type"] == "missing"), item)
+        for item in error.errors(include_url=False)
     ]
-    path, message, kind = max(found, key=lambda item: len(item[0]))
+    path, item = max(found, key=lambda pair: len(pair[0]))
     param = ".".join(path) or None
-    if kind == "missing":
+    if item["type"] == "missing":
         return InvalidRequestError(f"Missing required parameter: '{param}'.", param=param)
-    where = f" for '{param}'" if param else ""
-    return InvalidRequestError(f"Invalid value{where}: {message}.", param=param)
+    return InvalidRequestError(_words(param, item), param=param)
+
+
+def _words(param: str | None, item: ErrorDetails) -> str:
+    """Put a mistake into words, in the way that OpenAI's own servers do."""
+    kind, context, value = item["type"], item.get("ctx", {}), item["input"]
+    what = f" '{param}'" if param else ""
+    got = f"but got {_shown(value)} instead."
+    if kind in _TYPES:
+        where = f" for{what}" if param else ""
+        return f"Invalid type{where}: expected {_TYPES[kind]}, but got {_type_of(value)} instead."
+    if kind in _BOUNDS:
+        sign, name = _BOUNDS[kind]
+        return f"Invalid{what}: expected a value {sign} {context[name]:g}, {got}"
+    if kind in {"too_short", "too_long"}:
+        most = kind == "too_long"
+        count = context["max_length" if most else "min_length"]
+        bound = f"{'at most' if most else 'at least'} {count} item{'' if count == 1 else 's'}"
+        return f"Invalid{what}: expected {bound}, but got {len(value)} instead."
+    where = f" for{what}" if param else ""
+    if kind == "literal_error":
+        choices = str(context["expected"]).replace(" or ", ", ")
+        return f"Invalid value{where}: expected one of {choices}, {got}"
+    return f"Invalid value{where}: {item['msg'].removeprefix('Value error, ')}."
+
+
+#: What pydantic's kinds of error expect.
+_TYPES = {
+    "string_type": "a string",
+    "int_type": "an integer",
+    "int_from_float": "an integer",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "a boolean",
+    "list_type": "an array",
+    "dict_type": "an object",
+    "model_type": "an object",
+}
+_BOUNDS = {
+    "greater_than_equal": (">=", "ge"),
+    "less_than_equal": ("<=", "le"),
+}
+#: Characters of a wrong value that are told back.
+MAX_SHOWN = 100
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return f"'{value[:MAX_SHOWN]}{'…' if len(value) > MAX_SHOWN else ''}'"
+    return str(value) if isinstance(value, int | float) else _type_of(value)
+
+
+def _type_of(value: Any) -> str:
+    """Name the JSON type of a value."""
+    if value is None:
+        return "null"
+    named = {bool: "a boolean", int: "an integer", float: "a number", str: "a string", list: "an array"}
+    return named.get(type(value), "an object")
 
 
 def _path(location: Sequence[int | str], data: Any, *, missing: bool) -> list[str]:

@@ -128,6 +128,17 @@ def envelope(error: BaseException) -> dict[str, Any]:
     return _envelope(message, known.type, param, known.code)
 
 
+def error_frame(error: BaseException) -> dict[str, Any]:
+    """Return an error as the last event of a stream.
+
+    Clients that read `server_error` there repeat the request, which had begun and would be done twice.
+    """
+    told = envelope(error)
+    if told["error"]["type"] == "server_error":
+        told["error"]["type"] = "agent_error"
+    return told
+
+
 def error_response(error: BaseException) -> web.Response:
     """Return the answer to a request that failed before its answer began."""
     known = http_error(error)

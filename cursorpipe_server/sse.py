@@ -13,7 +13,7 @@ from aiohttp import HttpVersion11, web
 from aiohttp_sse import EventSourceResponse
 
 from cursorpipe_core import CursorpipeError
-from cursorpipe_server.errors import envelope
+from cursorpipe_server.errors import error_frame
 from cursorpipe_server.log import OUTCOME
 
 logger = logging.getLogger(__name__)
@@ -87,14 +87,14 @@ async def _send_all(
             except CursorpipeError as exc:
                 request[OUTCOME] = type(exc).__name__
                 logger.info("an answer ended in mid-stream: %s", exc)
-                await _send(request, response, frame(envelope(exc)))
+                await _send(request, response, frame(error_frame(exc)))
     except ConnectionError:
         request[OUTCOME] = "client left"
     except Exception as exc:
         request[OUTCOME] = type(exc).__name__
         logger.exception("an answer failed in mid-stream")
         with contextlib.suppress(ConnectionError):
-            await _send(request, response, frame(envelope(exc)))
+            await _send(request, response, frame(error_frame(exc)))
 
 
 async def _send(request: web.Request, response: web.StreamResponse, data: bytes) -> None:

@@ -33,7 +33,7 @@ from cursorpipe_server import app as app_module
 from cursorpipe_server.config import ServerSettings, Settings
 
 BEGAN = Began(Backend.ACP, None)
-USAGE = Usage(12, 3, 2, estimated=True)
+USAGE = Usage(12, 3, 2, 1, estimated=True)
 FINISH = Finish(FinishReason.STOP)
 HELLO: list[CompletionEvent] = [BEGAN, TextDelta("Hel"), TextDelta("lo"), USAGE, FINISH]
 
@@ -47,6 +47,8 @@ class ScriptedRouter:
     def __init__(self) -> None:
         self.script: Iterable[Step] = [HELLO]
         self.asked: list[CompletionRequest] = []
+        self.script_of: Callable[[], Iterable[Step]] = lambda: self.script
+        self.open = 0
         self.closed = asyncio.Event()
         self.catalogue: Sequence[Model] | Exception = [Model("auto", "Auto"), Model("a/b[c=d]", "A")]
         self.strategy = Strategy.AUTO
@@ -73,8 +75,9 @@ class ScriptedRouter:
 
     async def complete(self, request: CompletionRequest) -> AsyncGenerator[list[CompletionEvent], None]:
         self.asked.append(request)
+        self.open += 1
         try:
-            for step in self.script:
+            for step in self.script_of():
                 if isinstance(step, BaseException):
                     raise step
                 if isinstance(step, asyncio.Event):
@@ -82,7 +85,11 @@ class ScriptedRouter:
                 else:
                     yield list(step)
         finally:
+            self.open -= 1
             self.closed.set()
+
+    async def with_effort(self, model: str, effort: str) -> str | None:
+        return f"{model}-{effort}" if model == "thinker" else None
 
     async def models(self) -> Sequence[Model]:
         if isinstance(self.catalogue, Exception):

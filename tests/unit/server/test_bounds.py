@@ -90,7 +90,7 @@ async def test_the_limit_is_the_last_size_that_passes(client: Client, size: int,
 def nested(levels: int, opening: str = "[", closing: str = "]") -> bytes:
     """A body with something in it that makes it as deep; the body itself is one of the levels."""
     deep = opening * (levels - 1) + "0" + closing * (levels - 1)
-    return f'{{"messages":[{{"role":"user","content":"x"}}],"tools":{deep}}}'.encode()
+    return f'{{"messages":[{{"role":"user","content":"x"}}],"unknown":{deep}}}'.encode()
 
 
 @pytest.mark.parametrize("brackets", [("[", "]"), ('{"a":', "}")])

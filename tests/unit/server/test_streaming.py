@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from cursorpipe_core import AgentCrashError, RateLimitError, TextDelta, ThoughtDelta
+from cursorpipe_core import AgentCrashError, RateLimitError, TextDelta, ToolEvent
 from tests.unit.server.conftest import BEGAN, HELLO, MakeClient, ScriptedRouter, ask
 
 CHAT = "/v1/chat/completions"
@@ -14,7 +14,7 @@ CHAT = "/v1/chat/completions"
 async def test_an_error_before_the_first_text_keeps_its_status(
     make_client: MakeClient, router: ScriptedRouter
 ) -> None:
-    router.script = [[BEGAN, ThoughtDelta("hm")], RateLimitError("spent")]
+    router.script = [[BEGAN, ToolEvent("1", "ls", "pending")], RateLimitError("spent")]
     response = await (await make_client()).post(CHAT, json=ask(stream=True))
     assert response.status == 429
     assert (await response.json())["error"]["code"] == "rate_limited"
@@ -28,7 +28,7 @@ async def test_an_error_after_it_is_one_frame_and_the_stream_does_not_say_done(
     *_, last, end = (await response.text()).split("\n\n")
     assert response.status == 200
     assert json.loads(last.removeprefix("data: ")) == {
-        "error": {"message": "gone", "type": "server_error", "param": None, "code": "agent_crash"}
+        "error": {"message": "gone", "type": "agent_error", "param": None, "code": "agent_crash"}
     }
     assert end == ""
 
