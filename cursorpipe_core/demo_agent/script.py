@@ -14,6 +14,7 @@ from cursorpipe_core.demo_agent.models import SLUGS
 from cursorpipe_core.demo_agent.output import write_stderr
 from cursorpipe_core.demo_agent.process import Process
 from cursorpipe_core.demo_agent.request import Request
+from cursorpipe_core.demo_agent.samples import sample_for
 from cursorpipe_core.demo_agent.stage import NotSignedInError, Stage, TurnFailedError
 
 #: A question up to this length is repeated as it is, of a longer one the end.
@@ -34,8 +35,13 @@ TALK = (
 
 
 def answer(stage: Stage, request: Request) -> None:
-    """Think, introduce yourself, and repeat the question."""
+    """Think, introduce yourself, and repeat the question; or answer with JSON, if that is asked for."""
     del request
+    sample = sample_for(stage.question)
+    if sample is not None:
+        stage.think("The user wants JSON.")
+        recite(stage, f"Here you are:\n\n```json\n{sample}\n```")
+        return
     stage.think("The user wants an answer. ")
     stage.think("I shall repeat the question.")
     recite(stage, _introduction(stage))
