@@ -155,6 +155,19 @@ async def test_no_more_processes_run_at_once_than_may(serve: Serve, agent: DemoA
     assert len(await asyncio.gather(*running)) == 6
 
 
+async def test_the_line_for_processes_has_its_bound_too(serve: Serve, agent: DemoAgent) -> None:
+    client = await serve(strategy="subprocess", supervision={"max_subprocesses": 1, "max_queue": 1})
+    assert client.app is not None
+    router = client.app[ROUTER]
+    running = [asyncio.create_task(post(client, "[[demo:markers marker=m count=10 ms=50]]")) for _ in "ab"]
+    await agent.wait_for("prompt")
+    await until(lambda: router.snapshot().waiting == 1)
+    status, code, headers = await post(client, "hi")
+    assert (status, code) == (429, "queue_full")
+    assert int(headers["Retry-After"]) >= 1
+    assert [status for status, *_ in await asyncio.gather(*running)] == [200] * 2
+
+
 @pytest.mark.parametrize("strategy", ["acp", "subprocess"])
 async def test_waiting_for_ones_turn_has_its_bound(serve: Serve, agent: DemoAgent, strategy: str) -> None:
     limits = {"worker_concurrency": 1, "max_subprocesses": 1, "queue_timeout_s": 0.3}
@@ -165,6 +178,14 @@ async def test_waiting_for_ones_turn_has_its_bound(serve: Serve, agent: DemoAgen
     assert (status, code) == (503, "agent_unavailable")
     assert "Retry-After" in headers
     assert (await running)[0] == 200
+
+
+async def test_a_request_has_its_time_for_the_wait_as_well(serve: Serve, agent: DemoAgent) -> None:
+    agent.set(START_MS=10_000)
+    client = await serve(strategy="acp", ready=False, request_timeout_s=0.3)
+    assert (await post(client, "hi"))[:2] == (504, "timeout")
+    assert client.app is not None
+    assert not client.app[ROUTER].snapshot().ready
 
 
 async def test_a_waiting_client_that_leaves_is_gone_at_once(serve: Serve, agent: DemoAgent) -> None:

@@ -18,6 +18,7 @@ from cursorpipe_core import (
     ToolEvent,
     Usage,
 )
+from cursorpipe_server.chat.schemas import MAX_MESSAGES
 from tests.unit.server.conftest import (
     BEGAN,
     FINISH,
@@ -184,6 +185,7 @@ async def test_parameters_without_effect_are_named(client: Client, stream: bool)
         ({}, "messages"),
         ({"messages": []}, "messages"),
         ({"messages": "hi"}, "messages"),
+        ({"messages": [{"role": "user", "content": "x"}] * (MAX_MESSAGES + 1)}, "messages"),
         ({"messages": [{"role": "wizard", "content": "x"}]}, "messages.0.role"),
         ({"messages": [{"content": "x"}]}, "messages.0.role"),
         ({"messages": [{"role": "user", "content": "x"}, {"role": "user"}]}, "messages.1.content"),
