@@ -180,6 +180,33 @@ async def test_waiting_for_ones_turn_has_its_bound(serve: Serve, agent: DemoAgen
     assert (await running)[0] == 200
 
 
+@pytest.mark.parametrize("strategy", ["acp", "subprocess"])
+async def test_a_flood_of_one_client_delays_anothers_request_by_no_more_than_two_turns(
+    serve: Serve, agent: DemoAgent, strategy: str
+) -> None:
+    client = await serve(
+        strategy=strategy,
+        server={"bearer_tokens": "ann=token-of-ann, bob=token-of-bob"},
+        supervision={"worker_concurrency": 1, "max_subprocesses": 1},
+    )
+    assert client.app is not None
+    router = client.app[ROUTER]
+
+    async def one(name: str, text: str) -> int:
+        headers = {"Authorization": f"Bearer token-of-{name}"}
+        async with client.post(CHAT, json=ask(text), headers=headers) as response:
+            return response.status
+
+    running = [asyncio.create_task(one("ann", "[[demo:markers marker=m count=10 ms=50]]"))]
+    await agent.wait_for("prompt")
+    running += [asyncio.create_task(one("ann", "one of many")) for _ in range(10)]
+    await until(lambda: router.snapshot().waiting == 10)
+    running.append(asyncio.create_task(one("bob", "the only one")))
+    assert await asyncio.gather(*running) == [200] * 12
+    texts = [prompt["text"] for prompt in agent.events("prompt")]
+    assert texts.index("the only one") <= 2
+
+
 async def test_a_request_has_its_time_for_the_wait_as_well(serve: Serve, agent: DemoAgent) -> None:
     agent.set(START_MS=10_000)
     client = await serve(strategy="acp", ready=False, request_timeout_s=0.3)
@@ -210,6 +237,21 @@ async def test_a_lost_connection_before_any_text_is_tried_once_more(
     client = await serve(strategy="acp")
     assert "hi" in await answer(client, "hi [[demo:unavailable times=1]]")
     assert len(agent.events("prompt")) == 2
+
+
+async def test_a_lost_connection_is_not_tried_anew_at_once(
+    serve: Serve, agent: DemoAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cursorpipe_core.router.NETWORK_PAUSE_S", 1000)
+    client = await serve(strategy="acp")
+    pausing = asyncio.create_task(post(client, "[[demo:unavailable times=1]]"))
+    await agent.wait_for("finished")
+    for _ in range(3):
+        assert "hi" in await answer(client, "hi")
+    assert [prompt["scenario"] for prompt in agent.events("prompt")].count("unavailable") == 1
+    assert not pausing.done()
+    pausing.cancel()
+    await asyncio.gather(pausing, return_exceptions=True)
 
 
 async def test_sixteen_requests_survive_the_death_of_one_of_two_workers(

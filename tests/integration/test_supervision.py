@@ -84,6 +84,16 @@ async def test_a_request_that_had_not_begun_is_served_elsewhere_when_its_worker_
     assert all(text.count(f"question-{number}-") == 2 for number, text in enumerate(answers))
 
 
+async def test_the_second_try_is_another_workers_although_the_first_one_lives(
+    serve: Serve, agent: DemoAgent
+) -> None:
+    client = await serve(strategy="acp", workers=2, pool_size=2)
+    assert "hi" in await answer(client, "hi [[demo:empty times=1]]")
+    first, second = agent.events("prompt")
+    assert first["pid"] != second["pid"]
+    assert len(agent.starts("acp")) == 2
+
+
 async def test_a_request_waits_for_a_worker_that_is_starting(serve: Serve, agent: DemoAgent) -> None:
     agent.set(START_MS=500)
     client = await serve(strategy="acp", ready=False)
