@@ -191,7 +191,7 @@ async def test_the_log_tells_why_a_worker_ended_and_when_the_next_one_starts(
 
 
 async def test_a_fault_of_ours_costs_one_worker_and_not_its_place(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, agent: DemoAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(worker: AgentWorker) -> int:
         monkeypatch.undo()
@@ -202,7 +202,9 @@ async def test_a_fault_of_ours_costs_one_worker_and_not_its_place(
     client = await serve(strategy="acp")
     assert client.app is not None
     router = client.app[ROUTER]
+    (first,) = agent.events("start", mode="acp")
     await until(lambda: router.snapshot().workers[0].restarts)
+    await until(lambda: not psutil.pid_exists(first["pid"]))
     await wait_ready(client, 1)
     assert "hi" in await answer(client, "hi")
 
