@@ -140,3 +140,20 @@ async def test_a_client_that_stops_reading_is_cut_off_and_its_answer_closed(
         await asyncio.wait_for(router.closed.wait(), 5)
         with pytest.raises(aiohttp.ClientPayloadError):
             await asyncio.wait_for(response.read(), 5)
+
+
+async def test_a_client_that_takes_a_little_all_the_time_is_never_cut_off(
+    make_client: MakeClient, router: ScriptedRouter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sse, "SEND_TIMEOUT_S", 0.2)
+    router.script = [[BEGAN, *(TextDelta("x" * 1_000_000) for _ in range(24)), *HELLO[1:]]]
+    client = await make_client()
+    took = 0.0
+    async with client.post(CHAT, json=ask(stream=True)) as response:
+        text = b""
+        while data := await response.content.read(256 * 1024):
+            text += data
+            await asyncio.sleep(0.02)
+            took += 0.02
+    assert took > 2 * sse.SEND_TIMEOUT_S
+    assert text.endswith(b"data: [DONE]\n\n")
