@@ -23,6 +23,7 @@ from cursorpipe_core.completion import (
 from cursorpipe_core.config import (
     AUTO_MODEL,
     AgentSettings,
+    Permissions,
     SettingSpec,
     Strategy,
     SupervisorSettings,
@@ -80,6 +81,7 @@ __all__ = [
     "Message",
     "Model",
     "NetworkError",
+    "Permissions",
     "QueueFullError",
     "RateLimitError",
     "Role",

@@ -89,13 +89,19 @@ class AcpClient:
     """
 
     def __init__(
-        self, write: Callable[[bytes], None], *, permissions: Permissions, client_version: str
+        self,
+        write: Callable[[bytes], None],
+        *,
+        permissions: Permissions,
+        client_version: str,
+        redact: Callable[[str], str] = str,
     ) -> None:
         self._connection = Connection(
             write, on_request=self._on_request, on_notification=self._on_notification
         )
         self._permissions = permissions
         self._client_version = client_version
+        self._redact = redact
         self._turns: dict[str, Turn] = {}
         self.permissions_refused = 0
 
@@ -178,7 +184,7 @@ class AcpClient:
         def end(result: Json, error: CursorpipeError | None) -> None:
             del self._turns[session_id]
             try:
-                _settle(turn, result, error)
+                self._settle(turn, result, error)
             finally:
                 on_end()
 
@@ -208,7 +214,7 @@ class AcpClient:
         try:
             return await self._connection.request(method, params)
         except RpcError as exc:
-            raise judge_rpc(exc) from exc
+            raise judge_rpc(exc, self._redact) from exc
 
     def _on_notification(self, method: str, params: Json) -> None:
         if method != "session/update":
@@ -249,6 +255,18 @@ class AcpClient:
         else:
             self._connection.refuse(request_id, METHOD_NOT_FOUND, f"no such method: {method}")
 
+    def _settle(self, turn: Turn, result: Json, error: CursorpipeError | None) -> None:
+        """End a turn as the answer to its prompt says."""
+        if isinstance(error, RpcError):
+            turn.fail(judge_rpc(error, self._redact))
+        elif error is not None:
+            turn.fail(error)
+        elif (reason := _member(result, "stopReason")) == "cancelled":
+            turn.fail(SessionError("The agent cancelled the turn."))
+        else:
+            known = _FINISH_REASONS.get(reason) if isinstance(reason, str) else None
+            turn.finish(known or FinishReason.STOP, _usage(_member(result, "usage")))
+
     def _turn_of(self, params: Json) -> Turn | None:
         session_id = _member(params, "sessionId")
         return self._turns.get(session_id) if isinstance(session_id, str) else None
@@ -273,19 +291,6 @@ def _content(prompt: Prompt) -> Iterator[Json]:
     yield {"type": "text", "text": prompt.text}
     for image in prompt.images:
         yield {"type": "image", "mimeType": image.mime, "data": base64.b64encode(image.data).decode()}
-
-
-def _settle(turn: Turn, result: Json, error: CursorpipeError | None) -> None:
-    """End a turn as the answer to its prompt says."""
-    if isinstance(error, RpcError):
-        turn.fail(judge_rpc(error))
-    elif error is not None:
-        turn.fail(error)
-    elif (reason := _member(result, "stopReason")) == "cancelled":
-        turn.fail(SessionError("The agent cancelled the turn."))
-    else:
-        known = _FINISH_REASONS.get(reason) if isinstance(reason, str) else None
-        turn.finish(known or FinishReason.STOP, _usage(_member(result, "usage")))
 
 
 def _usage(reported: Json) -> Usage | None:

@@ -152,11 +152,11 @@ def judge_exit(returncode: int, complaint: str, redact: Callable[[str], str] = s
     return AgentCrashError(f"The agent ended unexpectedly ({describe_exit(returncode)}){said}")
 
 
-def judge_rpc(error: RpcError) -> CursorpipeError:
-    """Judge an error answer of an ACP agent (CLI contract §4.2, §4.9)."""
+def judge_rpc(error: RpcError, redact: Callable[[str], str] = str) -> CursorpipeError:
+    """Judge an error answer of an ACP agent (CLI contract §4.2, §4.9); ``redact`` takes secrets out."""
     if error.code == AUTH_REQUIRED:
         return AuthenticationError()
-    return classify(error.text())
+    return classify(redact(error.text()))
 
 
 def _words(text: str) -> str:

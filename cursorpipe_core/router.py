@@ -154,7 +154,7 @@ class Router:
                     raise exc.of_request(begun=attempt.begun) from exc
                 logger.info("one more try, by %s: %s", attempt.backend, exc)
                 if isinstance(exc, NetworkError):
-                    await asyncio.sleep(NETWORK_PAUSE_S)
+                    await asyncio.sleep(min(NETWORK_PAUSE_S, attempt.seconds_left()))
             else:
                 return
 

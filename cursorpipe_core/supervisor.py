@@ -197,7 +197,7 @@ class Supervisor:
                 if wear is not None and (self._recycling is None or self._recycling.done()):
                     # Only one at a time, from the first start to the last turn of the old one.
                     self._recycling = life
-                    life = await self._replace(slot, life, wear)
+                    life = await self._replace(slot, slot.worker, life, wear)
         except CursorpipeError as exc:
             return exc
         except Exception as exc:
@@ -205,6 +205,8 @@ class Supervisor:
             logger.exception("worker %d failed", slot.number)
             error = AgentCrashError("The worker failed for a reason of its own; the log has it.")
             error.__cause__ = exc
+            if slot.worker is not None:
+                slot.worker.retire(error)
             return error
         finally:
             slot.worker = None
@@ -252,18 +254,21 @@ class Supervisor:
                 return f"{rss_mb} MiB of memory"
         return None
 
-    async def _replace(self, slot: Slot, life: asyncio.Task[None], wear: str) -> asyncio.Task[None]:
+    async def _replace(
+        self, slot: Slot, old: AgentWorker, life: asyncio.Task[None], wear: str
+    ) -> asyncio.Task[None]:
         """Put a fresh worker in the place of a worn one, which finishes its turns; returns the new life."""
-        old = slot.worker
         try:
             slot.worker, new_life = await self._start(slot)
         except CursorpipeError as exc:
             logger.warning("worker %d stays for want of a replacement: %s", slot.number, exc)
-            await asyncio.sleep(REPLACEMENT_PAUSE_S)
+            self._recycling = None
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(REPLACEMENT_PAUSE_S):
+                    await old.wait_ended()
             return life
         logger.info("worker %d is replaced after %s", slot.number, wear)
-        if old is not None:
-            old.retire(AgentCrashError("The worker was replaced."))
+        old.retire(AgentCrashError("The worker was replaced."))
         self._move(slot, SlotState.READY)
         return new_life
 

@@ -202,7 +202,10 @@ class AgentWorker:
         self._stack.push_async_callback(self._child.stop, polite=POLITE_EXIT_S, grace=SIGTERM_GRACE_S)
         self._place.on_started(self._pid)
         self._client = AcpClient(
-            self._child.write, permissions=self._settings.permissions, client_version=__version__
+            self._child.write,
+            permissions=self._settings.permissions,
+            client_version=__version__,
+            redact=self._settings.redact,
         )
         self._started_at = self._heard_at = asyncio.get_running_loop().time()
         watch = asyncio.create_task(self._watch(), name=f"watch {self._pid}")

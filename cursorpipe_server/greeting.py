@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from cursorpipe_core import AgentNotFoundError, Router, Strategy
+from cursorpipe_core import AgentNotFoundError, Permissions, Router, Strategy
 from cursorpipe_server.config import Settings
 
 _ENDPOINTS = "POST /v1/chat/completions · GET /v1/models · GET /health · GET /ready · GET /openapi.json"
@@ -30,11 +30,19 @@ async def greet(settings: Settings, router: Router, port: int) -> None:
     print("\n".join(lines), flush=True)
     if not tokens and not _is_loopback(host):
         print(_OPEN_WARNING.format(host=shown), flush=True)
+    if settings.agent.permissions is Permissions.ALLOW:
+        where = settings.agent.workspace or "a private directory, and wherever else this user can"
+        print(_ALLOW_WARNING.format(where=where), flush=True)
 
 
 _OPEN_WARNING = """
 !! WARNING: listening on {host} without a token. Everybody who can reach this port can use the
 !! agent and its account. Set CURSORPIPE_BEARER_TOKEN, or CURSORPIPE_HOST=127.0.0.1.
+"""
+
+_ALLOW_WARNING = """
+!! WARNING: CURSORPIPE_PERMISSIONS=allow. Whoever may send a prompt can have the agent run commands and
+!! change files in {where}.
 """
 
 

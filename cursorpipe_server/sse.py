@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import orjson
 from aiohttp import HttpVersion11, web
@@ -52,7 +53,6 @@ async def stream_frames(
             headers=headers(),
             sep="\n",
             allow_all_methods=True,
-            send_timeout=SEND_TIMEOUT_S,
             ping_interval=keepalive_s,
         )
         # The class promises keep-alive to everybody; whether it holds, aiohttp knows.
@@ -78,31 +78,63 @@ async def _send_all(
     try:
         await response.prepare(request)
         async with response:
-            try:
-                if not first.done():
-                    await _send(request, response, KEEP_ALIVE)
-                await _send(request, response, await first)
-                async for data in frames:
-                    await _send(request, response, data)
-            except CursorpipeError as exc:
-                request[OUTCOME] = type(exc).__name__
-                logger.info("an answer ended in mid-stream: %s", exc)
-                await _send(request, response, frame(error_frame(exc)))
+            with _Outlet(request, response) as outlet:
+                try:
+                    if not first.done():
+                        await outlet.send(KEEP_ALIVE)
+                    await outlet.send(await first)
+                    async for data in frames:
+                        await outlet.send(data)
+                except CursorpipeError as exc:
+                    request[OUTCOME] = type(exc).__name__
+                    logger.info("an answer ended in mid-stream: %s", exc)
+                    await outlet.send(frame(error_frame(exc)))
     except ConnectionError:
         request[OUTCOME] = "client left"
     except Exception as exc:
         request[OUTCOME] = type(exc).__name__
         logger.exception("an answer failed in mid-stream")
-        with contextlib.suppress(ConnectionError):
-            await _send(request, response, frame(error_frame(exc)))
+        with contextlib.suppress(ConnectionError), _Outlet(request, response) as outlet:
+            await outlet.send(frame(error_frame(exc)))
 
 
-async def _send(request: web.Request, response: web.StreamResponse, data: bytes) -> None:
-    """Write, and wait while the client does not read; raises ConnectionError if it is gone."""
-    try:
-        async with asyncio.timeout(SEND_TIMEOUT_S):
-            await response.write(data)
-    except TimeoutError:
-        if request.transport is not None:
-            request.transport.abort()
-        raise ConnectionResetError("the client has stopped reading") from None
+class _Outlet:
+    """The way out to one client, watched: a client that takes nothing for too long is cut off.
+
+    However slowly it takes what it is sent, it is waited for as long as it takes something.
+    """
+
+    def __init__(self, request: web.Request, response: web.StreamResponse) -> None:
+        self._transport = request.transport
+        self._response = response
+        self._handed = 0
+        self._taken = 0
+        self._timer: asyncio.TimerHandle
+
+    def __enter__(self) -> Self:
+        self._wait()
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+
+    async def send(self, data: bytes) -> None:
+        """Write, and wait while too much is unread; raises ConnectionError if the client is gone."""
+        self._handed += len(data)
+        await self._response.write(data)
+
+    def _wait(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(SEND_TIMEOUT_S, self._look)
+
+    def _look(self) -> None:
+        if self._transport is None:
+            return
+        unread = self._transport.get_write_buffer_size()
+        taken = self._handed - unread
+        if unread and taken <= self._taken:
+            self._transport.abort()
+            return
+        self._taken = taken
+        self._wait()

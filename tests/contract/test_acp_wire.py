@@ -17,6 +17,7 @@ from cursorpipe_core.config import Permissions
 from cursorpipe_core.errors import AgentCrashError, AuthenticationError, SessionError
 from cursorpipe_core.prompt import Prompt
 from cursorpipe_core.turn import Clocks, Turn
+from tests.waiting import until
 
 #: The schema of the parameters of each method that a client may send.
 METHODS: dict[str, type[BaseModel]] = {
@@ -306,3 +307,22 @@ async def test_the_end_of_the_agent_fails_its_turns(agent: Agent, begin: Begin) 
     agent.client.close(AgentCrashError("gone"))
     with pytest.raises(AgentCrashError):
         await turn.read()
+
+
+async def test_an_error_of_the_agent_does_not_repeat_a_secret() -> None:
+    sent: list[bytes] = []
+    client = AcpClient(
+        sent.append,
+        permissions=Permissions.REFUSE,
+        client_version="1",
+        redact=lambda text: text.replace("s3cret", "***"),
+    )
+    opening = asyncio.create_task(client.new_session("/"))
+    await until(lambda: sent)
+    error = {"code": -32603, "message": "the key s3cret is spent"}
+    answer = {"jsonrpc": "2.0", "id": orjson.loads(sent[0])["id"], "error": error}
+    client.feed(orjson.dumps(answer) + b"\n")
+    with pytest.raises(SessionError) as caught:
+        await opening
+    assert "***" in str(caught.value)
+    assert "s3cret" not in str(caught.value)

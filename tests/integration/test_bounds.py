@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
+from pathlib import Path
 
 import psutil
 import pytest
@@ -17,6 +19,8 @@ from tests.integration.streams import read_stream
 from tests.waiting import until
 
 NAMED = "composer-2.5"
+#: A worker is never worn, by whichever measure.
+ENDLESS = {"worker_max_sessions": 0, "worker_max_age_s": 0.0, "worker_max_rss_mb": 0}
 
 
 @pytest.fixture(autouse=True)
@@ -101,7 +105,7 @@ async def test_a_silent_turn_of_a_living_agent_is_not_taken_for_death(serve: Ser
 async def test_a_worn_worker_is_replaced_while_it_finishes_and_no_request_fails(
     serve: Serve, agent: DemoAgent, limit: dict[str, object]
 ) -> None:
-    client = await serve(strategy="acp", supervision=limit)
+    client = await serve(strategy="acp", supervision={**ENDLESS, **limit})
     (before,) = agent.events("start", mode="acp")
     long = asyncio.create_task(answer(client, "[[demo:markers marker=long count=40 ms=40]]"))
     await agent.wait_for("prompt")
@@ -125,6 +129,61 @@ async def test_never_are_two_workers_replaced_at_once(serve: Serve, agent: DemoA
         assert router.snapshot().draining <= 1
         await asyncio.sleep(0.01)
     assert len(agent.events("start")) > 4
+
+
+async def test_a_worn_worker_serves_on_until_its_replacement_is_warm(serve: Serve, agent: DemoAgent) -> None:
+    agent.set(START_MS=2000)
+    client = await serve(strategy="acp", supervision={**ENDLESS, "worker_max_sessions": 2})
+    assert "hi" in await answer(client, "hi")
+    _, fresh = await agent.wait_for("start", count=2, mode="acp")
+    assert "hi" in await answer(client, "hi")
+    assert fresh["pid"] not in [prompt["pid"] for prompt in agent.events("prompt")]
+
+
+async def test_the_next_worker_is_replaced_when_the_last_turn_of_the_one_before_has_ended(
+    serve: Serve, agent: DemoAgent
+) -> None:
+    client = await serve(
+        strategy="acp", workers=3, pool_size=3, supervision={**ENDLESS, "worker_max_age_s": 0.5}
+    )
+    long = "[[demo:slow-chunks count=60 ms=25]]"
+    running = [asyncio.create_task(answer(client, long)) for _ in range(3)]
+    await agent.wait_for("start", count=4, mode="acp")
+    await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+    assert len(agent.starts("acp")) == 4
+    await asyncio.gather(*running)
+    await agent.wait_for("start", count=5, mode="acp")
+
+
+@pytest.mark.parametrize("dies", [False, True])
+async def test_a_worn_worker_without_a_replacement_serves_on_and_is_replaced_later(
+    serve: Serve,
+    agent: DemoAgent,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+    dies: bool,
+) -> None:
+    # Nothing but the death of the worker shortens the wait for the second try.
+    monkeypatch.setattr(supervisor_module, "REPLACEMENT_PAUSE_S", 1000 if dies else 0.1)
+    program = tmp_path / "agent"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m cursorpipe_core.demo_agent "$@"\n')
+    program.chmod(0o700)
+    client = await serve(
+        strategy="acp", stand_in=(str(program),), supervision={**ENDLESS, "worker_max_sessions": 2}
+    )
+    (worn,) = agent.events("start", mode="acp")
+    program.rename(tmp_path / "away")
+    assert "hi" in await answer(client, "hi")
+    await until(lambda: "stays for want of a replacement" in caplog.text)
+    assert "hi" in await answer(client, "hi")
+    assert {prompt["pid"] for prompt in agent.events("prompt")} == {worn["pid"]}
+    (tmp_path / "away").rename(program)
+    if dies:
+        os.kill(worn["pid"], signal.SIGKILL)
+    await agent.wait_for("start", count=2, mode="acp")
+    await until(lambda: not psutil.pid_exists(worn["pid"]))
+    assert "hi" in await answer(client, "hi")
 
 
 async def test_a_worker_serves_no_more_at_once_than_it_may(serve: Serve, agent: DemoAgent) -> None:
@@ -155,6 +214,19 @@ async def test_no_more_processes_run_at_once_than_may(serve: Serve, agent: DemoA
     assert len(await asyncio.gather(*running)) == 6
 
 
+async def test_the_line_for_processes_has_its_bound_too(serve: Serve, agent: DemoAgent) -> None:
+    client = await serve(strategy="subprocess", supervision={"max_subprocesses": 1, "max_queue": 1})
+    assert client.app is not None
+    router = client.app[ROUTER]
+    running = [asyncio.create_task(post(client, "[[demo:markers marker=m count=10 ms=50]]")) for _ in "ab"]
+    await agent.wait_for("prompt")
+    await until(lambda: router.snapshot().waiting == 1)
+    status, code, headers = await post(client, "hi")
+    assert (status, code) == (429, "queue_full")
+    assert int(headers["Retry-After"]) >= 1
+    assert [status for status, *_ in await asyncio.gather(*running)] == [200] * 2
+
+
 @pytest.mark.parametrize("strategy", ["acp", "subprocess"])
 async def test_waiting_for_ones_turn_has_its_bound(serve: Serve, agent: DemoAgent, strategy: str) -> None:
     limits = {"worker_concurrency": 1, "max_subprocesses": 1, "queue_timeout_s": 0.3}
@@ -165,6 +237,41 @@ async def test_waiting_for_ones_turn_has_its_bound(serve: Serve, agent: DemoAgen
     assert (status, code) == (503, "agent_unavailable")
     assert "Retry-After" in headers
     assert (await running)[0] == 200
+
+
+@pytest.mark.parametrize("strategy", ["acp", "subprocess"])
+async def test_a_flood_of_one_client_delays_anothers_request_by_no_more_than_two_turns(
+    serve: Serve, agent: DemoAgent, strategy: str
+) -> None:
+    client = await serve(
+        strategy=strategy,
+        server={"bearer_tokens": "ann=token-of-ann, bob=token-of-bob"},
+        supervision={"worker_concurrency": 1, "max_subprocesses": 1},
+    )
+    assert client.app is not None
+    router = client.app[ROUTER]
+
+    async def one(name: str, text: str) -> int:
+        headers = {"Authorization": f"Bearer token-of-{name}"}
+        async with client.post(CHAT, json=ask(text), headers=headers) as response:
+            return response.status
+
+    running = [asyncio.create_task(one("ann", "[[demo:markers marker=m count=10 ms=50]]"))]
+    await agent.wait_for("prompt")
+    running += [asyncio.create_task(one("ann", "one of many")) for _ in range(10)]
+    await until(lambda: router.snapshot().waiting == 10)
+    running.append(asyncio.create_task(one("bob", "the only one")))
+    assert await asyncio.gather(*running) == [200] * 12
+    texts = [prompt["text"] for prompt in agent.events("prompt")]
+    assert texts.index("the only one") <= 2
+
+
+async def test_a_request_has_its_time_for_the_wait_as_well(serve: Serve, agent: DemoAgent) -> None:
+    agent.set(START_MS=10_000)
+    client = await serve(strategy="acp", ready=False, request_timeout_s=0.3)
+    assert (await post(client, "hi"))[:2] == (504, "timeout")
+    assert client.app is not None
+    assert not client.app[ROUTER].snapshot().ready
 
 
 async def test_a_waiting_client_that_leaves_is_gone_at_once(serve: Serve, agent: DemoAgent) -> None:
@@ -189,6 +296,21 @@ async def test_a_lost_connection_before_any_text_is_tried_once_more(
     client = await serve(strategy="acp")
     assert "hi" in await answer(client, "hi [[demo:unavailable times=1]]")
     assert len(agent.events("prompt")) == 2
+
+
+async def test_a_lost_connection_is_not_tried_anew_at_once(
+    serve: Serve, agent: DemoAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cursorpipe_core.router.NETWORK_PAUSE_S", 1000)
+    client = await serve(strategy="acp")
+    pausing = asyncio.create_task(post(client, "[[demo:unavailable times=1]]"))
+    await agent.wait_for("finished")
+    for _ in range(3):
+        assert "hi" in await answer(client, "hi")
+    assert [prompt["scenario"] for prompt in agent.events("prompt")].count("unavailable") == 1
+    assert not pausing.done()
+    pausing.cancel()
+    await asyncio.gather(pausing, return_exceptions=True)
 
 
 async def test_sixteen_requests_survive_the_death_of_one_of_two_workers(

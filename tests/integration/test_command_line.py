@@ -75,6 +75,25 @@ async def test_it_is_not_ready_from_the_signal_on(
         assert (await read_stream(response)).done
 
 
+async def test_from_the_signal_on_no_new_connection_is_taken_and_the_open_requests_end_whole(
+    start: Start, agent: DemoAgent, http: aiohttp.ClientSession
+) -> None:
+    program = await start("--demo", "--port", "0")
+    url = await program.url()
+    prompt = "[[demo:markers marker=m count=40 ms=50]]"
+    async with http.post(url + CHAT, json=ask(prompt, stream=True)) as response:
+        await agent.wait_for("prompt")
+        program.process.send_signal(signal.SIGTERM)
+        await until(lambda: "stopping" in program.complaint)
+        async with aiohttp.ClientSession() as another:  # so that no connection is there already
+            with pytest.raises(aiohttp.ClientConnectorError):
+                await another.get(url + "/health")
+        assert not agent.events("finished")
+        stream = await read_stream(response)
+    assert stream.done
+    assert stream.text.count("m-") == 40
+
+
 async def test_requests_that_do_not_end_in_the_drain_time_are_cut(
     start: Start, agent: DemoAgent, http: aiohttp.ClientSession
 ) -> None:

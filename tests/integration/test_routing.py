@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cursorpipe_core.config import Permissions
 from tests.demo import DemoAgent
 from tests.integration.conftest import CHAT, Serve, answer, ask
 
@@ -69,13 +70,17 @@ async def test_the_key_travels_in_the_environment_and_never_in_the_command_line(
 async def test_an_agent_sees_nothing_of_the_servers_environment_but_what_it_needs(
     serve: Serve, agent: DemoAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
-    monkeypatch.setenv("WANTED", "x")
-    monkeypatch.setenv("LC_ALL", "C.UTF-8")
-    await serve(agent_env=("WANTED",))
-    (start,) = agent.events("start", mode="acp")
-    assert "AWS_SECRET_ACCESS_KEY" not in start["env"]
-    assert {"WANTED", "LC_ALL", "PATH", "NO_OPEN_BROWSER"} <= set(start["env"])
+    private = {"AWS_SECRET_ACCESS_KEY", "CURSORPIPE_BEARER_TOKEN", "CURSORPIPE_API_KEY"}
+    proxies = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"}
+    authorities = {"NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE", "SSL_CERT_DIR"}
+    needed = {"PATH", "HOME", "LANG", "LC_ALL", "CURSOR_DATA_DIR", *proxies, *authorities}
+    for name in (private | needed | {"WANTED"}) - {"PATH", "HOME"}:
+        monkeypatch.setenv(name, "x")
+    client = await serve(agent_env=("WANTED",))
+    await answer(client, "hi", model=NAMED)
+    for start in agent.events("start"):
+        assert not private & set(start["env"])
+        assert needed | {"WANTED", "NO_OPEN_BROWSER"} <= set(start["env"])
 
 
 async def test_each_process_has_a_place_of_its_own_that_is_gone_afterwards(
@@ -126,6 +131,16 @@ async def test_a_pinned_model_runs_in_the_mode_too(serve: Serve, agent: DemoAgen
     await answer(await serve(strategy="subprocess"), "hi", model=NAMED)
     (argv,) = agent.starts("print")
     assert argv[argv.index("--mode") + 1] == "ask"
+
+
+@pytest.mark.parametrize("permissions", list(Permissions))
+async def test_a_pinned_model_may_do_what_the_operator_said(
+    serve: Serve, agent: DemoAgent, permissions: Permissions
+) -> None:
+    client = await serve(permissions=permissions)
+    await answer(client, "hi", model=NAMED)
+    (argv,) = agent.starts("print")
+    assert ("--force" in argv) is (permissions is Permissions.ALLOW)
 
 
 async def test_an_agent_without_the_mode_serves_all_the_same_and_it_is_said(

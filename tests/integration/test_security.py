@@ -74,3 +74,18 @@ async def test_no_key_is_told_anywhere(
     assert started
     for secret in (TOKEN, KEY):
         assert secret not in " ".join([*told, *started, caplog.text])
+
+
+@pytest.mark.parametrize("strategy", ["acp", "subprocess"])
+async def test_a_key_that_the_cli_repeats_as_it_dies_is_taken_out(
+    serve: Serve, caplog: pytest.LogCaptureFixture, strategy: str
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    client = await serve(strategy=strategy, api_key=KEY)
+    prompt = f'[[demo:crash-before-first-chunk stderr="no luck with {KEY}"]]'
+    async with client.post(CHAT, json=ask(prompt)) as response:
+        told = await response.text()
+    assert "no luck with ***" in told
+    async with client.get("/ready") as response:
+        told += await response.text()
+    assert KEY not in told + caplog.text

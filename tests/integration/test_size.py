@@ -6,10 +6,14 @@ import asyncio
 import io
 
 import orjson
+import psutil
 import pytest
 
+from cursorpipe_core.jsonrpc import MAX_LINE_BYTES
+from tests.demo import DemoAgent
 from tests.integration.conftest import CHAT, Serve, answer, ask
 from tests.integration.streams import Stream, read_stream
+from tests.waiting import until
 
 NAMED = "composer-2.5"
 
@@ -47,6 +51,22 @@ async def test_an_update_of_twenty_megabytes_passes(serve: Serve) -> None:
         stream = await read_stream(response)
     assert stream.done
     assert len(stream.text) >= 20_000_000
+
+
+@pytest.mark.parametrize("strategy", ["acp", "subprocess"])
+async def test_an_agent_whose_line_has_no_end_is_ended_and_another_one_serves(
+    serve: Serve, agent: DemoAgent, strategy: str
+) -> None:
+    client = await serve(strategy=strategy)
+    prompt = f"[[demo:huge-line bytes={MAX_LINE_BYTES + 1_000_000}]]"
+    async with client.post(CHAT, json=ask(prompt)) as response:
+        error = (await response.json())["error"]
+    assert (response.status, error["code"]) == (500, "agent_crash")
+    assert f"more than {MAX_LINE_BYTES >> 20} MiB" in error["message"]
+    ended = [prompt["pid"] for prompt in agent.events("prompt")]
+    assert len(set(ended)) == len(ended)
+    await until(lambda: not [pid for pid in ended if psutil.pid_exists(pid)])
+    assert "hi" in await answer(client, "hi")
 
 
 @pytest.mark.parametrize("strategy", ["acp", "subprocess"])

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from cursorpipe_core import restarts
+from cursorpipe_core.worker import AgentWorker
 from cursorpipe_server.keys import ROUTER
 from tests.demo import DemoAgent
 from tests.integration.conftest import CHAT, Client, Serve, answer, ask
@@ -83,6 +84,16 @@ async def test_a_request_that_had_not_begun_is_served_elsewhere_when_its_worker_
     assert all(text.count(f"question-{number}-") == 2 for number, text in enumerate(answers))
 
 
+async def test_the_second_try_is_another_workers_although_the_first_one_lives(
+    serve: Serve, agent: DemoAgent
+) -> None:
+    client = await serve(strategy="acp", workers=2, pool_size=2)
+    assert "hi" in await answer(client, "hi [[demo:empty times=1]]")
+    first, second = agent.events("prompt")
+    assert first["pid"] != second["pid"]
+    assert len(agent.starts("acp")) == 2
+
+
 async def test_a_request_waits_for_a_worker_that_is_starting(serve: Serve, agent: DemoAgent) -> None:
     agent.set(START_MS=500)
     client = await serve(strategy="acp", ready=False)
@@ -133,6 +144,69 @@ async def test_a_missing_login_trips_at_once_and_is_not_hammered(
     (worker,) = await workers(client)
     assert worker["state"] == "tripped"
     assert len(agent.starts("acp")) == 1
+
+
+@pytest.mark.parametrize("scenario", ["crash-before-initialize times=5", "invalid-key times=2"])
+async def test_a_worker_that_was_given_up_serves_once_its_trouble_is_over(
+    serve: Serve, agent: DemoAgent, monkeypatch: pytest.MonkeyPatch, scenario: str
+) -> None:
+    monkeypatch.setattr(restarts, "SHORTEST_DELAY_S", 0.01)
+    monkeypatch.setattr(restarts, "LONGEST_DELAY_S", 0.5)
+    agent.set(SCENARIO=scenario)
+    client = await serve(strategy="acp", ready=False)
+    assert client.app is not None
+    router = client.app[ROUTER]
+    await until(lambda: router.snapshot().workers[0].state == "tripped")
+    await wait_ready(client, 1)
+    assert "hi" in await answer(client, "hi")
+    (worker,) = await workers(client)
+    assert worker["reason"] is None
+
+
+async def test_ends_of_a_worker_that_had_started_well_are_no_failed_starts(
+    serve: Serve, agent: DemoAgent, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(restarts, "SHORTEST_DELAY_S", 0.01)
+    monkeypatch.setattr(restarts, "STABLE_AFTER_S", 0.0)
+    # Never more than one end within the window, and each after a start that counts as stable.
+    client = await serve(strategy="acp", supervision={"max_restarts": 1, "restart_window_s": 0.001})
+    for number in range(1, 4):
+        (worker,) = await workers(client)
+        os.kill(worker["pid"], signal.SIGKILL)
+        await agent.wait_for("start", count=number + 1, mode="acp")
+        await wait_ready(client, 1)
+    assert caplog.text.count("Next start in 0.0s") == 3
+
+
+async def test_the_log_tells_why_a_worker_ended_and_when_the_next_one_starts(
+    serve: Serve, agent: DemoAgent, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = await serve(strategy="acp")
+    (worker,) = await workers(client)
+    os.kill(worker["pid"], signal.SIGKILL)
+    await agent.wait_for("start", count=2, mode="acp")
+    (line,) = [record.getMessage() for record in caplog.records if "Next start" in record.getMessage()]
+    assert line.startswith("worker 0: ")
+    assert "SIGKILL" in line
+
+
+async def test_a_fault_of_ours_costs_one_worker_and_not_its_place(
+    serve: Serve, agent: DemoAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(worker: AgentWorker) -> int:
+        monkeypatch.undo()
+        raise RuntimeError(f"no figures of process {worker.pid}")
+
+    monkeypatch.setattr("cursorpipe_core.supervisor.WEAR_CHECK_S", 0.01)
+    monkeypatch.setattr(AgentWorker, "rss_bytes", fail)
+    client = await serve(strategy="acp")
+    assert client.app is not None
+    router = client.app[ROUTER]
+    (first,) = agent.events("start", mode="acp")
+    await until(lambda: router.snapshot().workers[0].restarts)
+    await until(lambda: not psutil.pid_exists(first["pid"]))
+    await wait_ready(client, 1)
+    assert "hi" in await answer(client, "hi")
 
 
 @pytest.mark.parametrize("strategy", ["auto", "acp", "subprocess"])

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from cursorpipe_core.restarts import LONGEST_DELAY_S, STABLE_AFTER_S, RestartPolicy
+from cursorpipe_core.restarts import LONGEST_DELAY_S, SHORTEST_DELAY_S, STABLE_AFTER_S, Restart, RestartPolicy
 
 
 def policy(max_restarts: int = 100, window_s: float = 1e6, spread: float = 0.0) -> RestartPolicy:
@@ -37,10 +37,18 @@ def test_starts_that_fail_slowly_trip_the_slot_as_well() -> None:
     assert tripped == [False, False, True, True]
 
 
-def test_a_boot_error_trips_at_once() -> None:
-    assert policy().after_boot_error().tripped
+def test_a_boot_error_trips_at_once_and_is_tried_again_at_the_longest_delay() -> None:
+    assert policy().after_boot_error() == Restart(LONGEST_DELAY_S, tripped=True)
 
 
 def test_delays_are_spread_so_that_workers_do_not_rise_together() -> None:
     early, late = (policy(spread=spread).after_end(uptime_s=0, now_s=0).delay_s for spread in (1.0, 0.0))
     assert early < late
+
+
+def test_two_workers_are_spread_unless_told_otherwise() -> None:
+    delays = {
+        RestartPolicy(max_restarts=9, window_s=60).after_end(uptime_s=0, now_s=0).delay_s for _ in range(20)
+    }
+    assert len(delays) > 1
+    assert max(delays) <= SHORTEST_DELAY_S

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cursorpipe_core.completion import CompletionEvent, Finish, TextDelta, ThoughtDelta, ToolEvent, Usage
 from cursorpipe_core.errors import NetworkError, SessionError
-from cursorpipe_core.runner import StreamReader
+from cursorpipe_core.runner import MAX_COMPLAINT, StreamReader
 from cursorpipe_core.turn import Clocks, Turn
 
 CLOCKS = Clocks(first_event_s=5, idle_s=5, total_s=5)
@@ -149,6 +149,13 @@ async def test_what_is_no_event_is_kept_for_the_judge(run: Run) -> None:
     run.reader.feed(b"")
     assert run.reader.complaint.split() == ["Workspace", "Trust", "Required", "[1]", "no", "line", "end"]
     assert run.over.is_set()
+
+
+async def test_of_a_long_complaint_its_beginning_is_kept(run: Run) -> None:
+    for _ in range(1000):
+        run.reader.feed(b"word " * 100 + b"\n" + b"x" * MAX_COMPLAINT + b"\n")
+    assert run.reader.complaint.startswith("word word")
+    assert len(run.reader.complaint) <= 2 * MAX_COMPLAINT
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

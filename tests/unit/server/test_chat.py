@@ -25,6 +25,7 @@ from cursorpipe_core import (
     ToolEvent,
     Usage,
 )
+from cursorpipe_server.chat.schemas import MAX_MESSAGES
 from tests.unit.server.conftest import (
     BEGAN,
     FINISH,
@@ -418,6 +419,7 @@ async def test_the_time_it_took_is_told(client: Client) -> None:
         ({}, "messages"),
         ({"messages": []}, "messages"),
         ({"messages": "hi"}, "messages"),
+        ({"messages": [{"role": "user", "content": "x"}] * (MAX_MESSAGES + 1)}, "messages"),
         ({"messages": [{"role": "wizard", "content": "x"}]}, "messages.0.role"),
         ({"messages": [{"content": "x"}]}, "messages.0.role"),
         ({"messages": [{"role": "user", "content": "x"}, {"role": "user"}]}, "messages.1.content"),

@@ -3,9 +3,11 @@ from __future__ import annotations
 import asyncio
 import json
 
+import aiohttp
 import pytest
 
-from cursorpipe_core import AgentCrashError, RateLimitError, TextDelta, ToolEvent
+from cursorpipe_core import AgentCrashError, CompletionEvent, RateLimitError, TextDelta, ToolEvent
+from cursorpipe_server import sse
 from tests.unit.server.conftest import BEGAN, HELLO, MakeClient, ScriptedRouter, ask
 
 CHAT = "/v1/chat/completions"
@@ -122,3 +124,36 @@ async def test_a_client_that_leaves_is_noted_and_is_no_error(
     await client.close()
     assert "(client left)" in caplog.text
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_a_client_that_stops_reading_is_cut_off_and_its_answer_closed(
+    make_client: MakeClient, router: ScriptedRouter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sse, "SEND_TIMEOUT_S", 0.2)
+    more_than_a_connection_holds: list[CompletionEvent] = [
+        BEGAN,
+        *(TextDelta("x" * 1_000_000) for _ in range(32)),
+    ]
+    router.script = [more_than_a_connection_holds, asyncio.Event()]
+    client = await make_client()
+    async with client.post(CHAT, json=ask(stream=True)) as response:
+        await asyncio.wait_for(router.closed.wait(), 5)
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await asyncio.wait_for(response.read(), 5)
+
+
+async def test_a_client_that_takes_a_little_all_the_time_is_never_cut_off(
+    make_client: MakeClient, router: ScriptedRouter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sse, "SEND_TIMEOUT_S", 0.2)
+    router.script = [[BEGAN, *(TextDelta("x" * 1_000_000) for _ in range(24)), *HELLO[1:]]]
+    client = await make_client()
+    took = 0.0
+    async with client.post(CHAT, json=ask(stream=True)) as response:
+        text = b""
+        while data := await response.content.read(256 * 1024):
+            text += data
+            await asyncio.sleep(0.02)
+            took += 0.02
+    assert took > 2 * sse.SEND_TIMEOUT_S
+    assert text.endswith(b"data: [DONE]\n\n")
