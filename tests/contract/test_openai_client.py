@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageParam
+from pydantic import BaseModel, Field
 
 from tests.contract.conftest import TOKEN, ServeUrl
 from tests.demo import DemoAgent
@@ -158,3 +159,107 @@ def test_a_turn_that_had_begun_is_not_done_twice_by_a_client_that_retries(
     ):
         client.chat.completions.create(model="auto", messages=hello("[[demo:crash-mid-stream]]"))
     assert len(agent.events("prompt")) == 1
+
+
+class Trip(BaseModel):
+    city: str = Field(min_length=1)
+    days: int = Field(ge=3)
+
+
+@pytest.mark.parametrize("model", ["auto", NAMED])
+def test_parse_returns_the_model_that_was_asked_for(client: openai.OpenAI, model: str) -> None:
+    completion = client.chat.completions.parse(model=model, messages=hello(), response_format=Trip)
+    trip = completion.choices[0].message.parsed
+    assert trip is not None
+    assert trip.days >= 3
+
+
+def test_a_streamed_parse_is_whole_at_the_end(client: openai.OpenAI) -> None:
+    with client.chat.completions.stream(model="auto", messages=hello(), response_format=Trip) as stream:
+        final = stream.get_final_completion()
+    assert final.choices[0].message.parsed is not None
+
+
+def test_an_answer_without_the_form_is_an_error_of_the_server(serve_url: ServeUrl, agent: DemoAgent) -> None:
+    agent.set(SCENARIO="markers count=2")
+    with (
+        openai.OpenAI(base_url=serve_url(), api_key=TOKEN, max_retries=3) as client,
+        pytest.raises(openai.InternalServerError) as caught,
+    ):
+        client.chat.completions.parse(model="auto", messages=hello(), response_format=Trip)
+    assert (caught.value.status_code, caught.value.code) == (502, "invalid_output")
+    assert len(agent.events("prompt")) == 2  # one turn and its correction, and none by the client's retries
+
+
+def test_an_answer_cut_short_is_the_clients_length_error(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.LengthFinishReasonError):
+        client.chat.completions.parse(model="auto", messages=hello(), response_format=Trip, max_tokens=2)
+
+
+def test_several_answers_stop_texts_and_lengths(client: openai.OpenAI) -> None:
+    completion = client.chat.completions.create(
+        model="auto", messages=hello("[[demo:markers count=9]]"), n=2, stop=["marker-4"]
+    )
+    assert [choice.index for choice in completion.choices] == [0, 1]
+    assert {choice.message.content for choice in completion.choices} == {"marker-1 marker-2 marker-3 "}
+    cut = client.chat.completions.create(model="auto", messages=hello(), max_completion_tokens=3)
+    assert cut.choices[0].finish_reason == "length"
+    assert len(cut.choices[0].message.content or "") == 12
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_thoughts_are_where_deepseek_put_them(client: openai.OpenAI, stream: bool) -> None:
+    messages = hello("[[demo:thoughts count=3]]")
+    if stream:
+        deltas = [
+            chunk.choices[0].delta
+            for chunk in client.chat.completions.create(model="auto", messages=messages, stream=True)
+        ]
+        thoughts = "".join((delta.model_extra or {}).get("reasoning_content", "") for delta in deltas)
+    else:
+        message = client.chat.completions.create(model="auto", messages=messages).choices[0].message
+        thoughts = (message.model_extra or {})["reasoning_content"]
+    assert "Thought 3." in thoughts
+
+
+def test_the_older_completions(client: openai.OpenAI) -> None:
+    completion = client.completions.create(model="auto", prompt=["one", "two"])
+    assert ["one" in completion.choices[0].text, "two" in completion.choices[1].text] == [True, True]
+    stream = client.completions.create(model="auto", prompt="three", stream=True)
+    assert "three" in "".join(chunk.choices[0].text for chunk in stream if chunk.choices)
+    for unsupported in ({"echo": True}, {"suffix": "x"}):
+        with pytest.raises(openai.BadRequestError) as caught:
+            client.completions.create(model="auto", prompt="x", extra_body=unsupported)
+        assert caught.value.code == "unsupported_parameter"
+
+
+def test_a_schema_that_is_none_is_a_bad_request(client: openai.OpenAI) -> None:
+    schema: dict[str, object] = {"type": "nothing"}
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(
+            model="auto",
+            messages=hello(),
+            response_format={"type": "json_schema", "json_schema": {"name": "n", "schema": schema}},
+        )
+    assert caught.value.param == "response_format.json_schema.schema"
+
+
+def test_the_raw_answer_tells_how_it_was_made(client: openai.OpenAI) -> None:
+    raw = client.chat.completions.with_raw_response.create(
+        model=NAMED, messages=hello(), temperature=0.5, seed=1
+    )
+    assert raw.headers["x-cursorpipe-ignored"] == "seed, temperature"
+    assert raw.headers["x-cursorpipe-backend"] == "subprocess"
+    assert raw.headers["x-cursorpipe-usage"] == "reported"
+    assert int(raw.headers["openai-processing-ms"]) >= 0
+    assert raw.request_id == raw.headers["x-request-id"]
+
+
+async def test_the_async_client_parses_and_streams_the_rest(serve_url: ServeUrl) -> None:
+    async with openai.AsyncOpenAI(base_url=serve_url(), api_key=TOKEN, max_retries=0) as client:
+        completion = await client.chat.completions.parse(model="auto", messages=hello(), response_format=Trip)
+        assert completion.choices[0].message.parsed is not None
+        stream = await client.chat.completions.create(model="auto", messages=hello(), stream=True, n=2)
+        assert {choice.index async for chunk in stream for choice in chunk.choices} == {0, 1}
+        text = await client.completions.create(model="auto", prompt="four")
+        assert "four" in text.choices[0].text
