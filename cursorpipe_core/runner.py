@@ -120,6 +120,8 @@ class SubprocessRunner:
                         turn.fail(exc)
                     finally:
                         turn.fail(AgentCrashError("The agent was stopped."))
+                    if chat.id is None:
+                        break  # another process could not go on with it
         except CursorpipeError as exc:
             chat.fail(exc)
         finally:
