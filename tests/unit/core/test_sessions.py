@@ -110,3 +110,62 @@ async def test_leaving_does_not_swallow_a_cancellation(agent: Agent) -> None:
     using.cancel()
     with pytest.raises(asyncio.CancelledError):
         await using
+
+
+async def test_the_stock_follows_the_rate_at_which_sessions_are_taken(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions_module, "RATE_WINDOW_S", 0.5)
+    agent.allow(1000)
+    delay = 0.02
+
+    async def slowly() -> str:
+        await asyncio.sleep(delay)
+        return await agent.open()
+
+    async with SessionDispenser(slowly, stock=2, most=10) as dispenser:
+        await until(lambda: dispenser.ready == 2)
+        for _ in range(40):
+            await dispenser.take()
+        await until(lambda: dispenser.ready > 2)
+        assert dispenser.ready <= 10
+        delay = 0
+        await asyncio.sleep(0.6)  # the burst is forgotten
+        while dispenser.ready > 2:
+            await dispenser.take()
+        await dispenser.take()
+        await until(lambda: dispenser.ready >= 2)
+
+
+async def test_several_sessions_are_made_at_a_time(agent: Agent) -> None:
+    agent.allow(1)
+    opening = 0
+    most = 0
+
+    async def open_one() -> str:
+        nonlocal opening, most
+        opening += 1
+        most = max(most, opening)
+        try:
+            return await agent.open()
+        finally:
+            opening -= 1
+
+    async with SessionDispenser(open_one, stock=9) as dispenser:
+        await until(lambda: opening == sessions_module.REFILL_PARALLEL)
+        agent.allow(8)
+        await until(lambda: dispenser.ready == 9)
+    assert most == sessions_module.REFILL_PARALLEL
+
+
+async def test_it_is_counted_how_often_a_session_was_there(agent: Agent) -> None:
+    agent.allow(2)
+    async with SessionDispenser(agent.open, stock=1) as dispenser:
+        await dispenser.take()
+        await until(lambda: dispenser.ready == 1)
+        await dispenser.take()
+        own = asyncio.create_task(dispenser.take())
+        await until(lambda: dispenser.missed)
+        agent.allow(2)
+        await own
+        assert (dispenser.found, dispenser.missed) == (2, 1)
