@@ -1,11 +1,16 @@
-"""The whole program, agents included, inside the test's own process."""
+"""The whole program, agents included: inside the test's own process, or as one of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient
@@ -16,6 +21,7 @@ from cursorpipe_server.app import create_app
 from cursorpipe_server.config import ServerSettings, Settings
 from cursorpipe_server.keys import ROUTER
 from tests.demo import DemoAgent
+from tests.integration.program import Program, Start
 from tests.waiting import until
 
 Client = TestClient[web.Request, web.Application]
@@ -58,6 +64,46 @@ def serve(agent: DemoAgent, aiohttp_client: AiohttpClient) -> Serve:
         return client
 
     return start
+
+
+@pytest.fixture
+async def start(agent: DemoAgent, tmp_path: Path) -> AsyncIterator[Start]:
+    """Start the program in a directory of its own, with nothing of ours in its environment.
+
+    ``terminal`` is the path of the terminal that controls it, if one is to.
+    """
+    work = tmp_path / "work"
+    work.mkdir()
+    async with AsyncExitStack() as stack:
+
+        async def begin(*arguments: str, terminal: str = "", **env: str) -> Program:
+            inherited = {
+                name: value
+                for name, value in os.environ.items()
+                if not name.startswith(("CURSORPIPE_", "CURSOR_"))
+            }
+            process = await asyncio.create_subprocess_exec(
+                # The first terminal that the first process of a session opens controls it.
+                *(("sh", "-c", 'exec "$@" <"$0"', terminal) if terminal else ()),
+                *(sys.executable, "-m", "cursorpipe_server", *arguments),
+                start_new_session=bool(terminal),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env={**inherited, "CURSORPIPE_HOST": "127.0.0.1", **agent.switches, **env},
+                cwd=work,
+            )
+            program = Program(process)
+            stack.push_async_callback(program.end)
+            return program
+
+        yield begin
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
 
 
 def ask(text: str = "Hello!", **fields: Any) -> dict[str, Any]:

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import re
 import signal
 import socket
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import aiohttp
@@ -20,83 +16,9 @@ import pytest
 import cursorpipe_core
 from tests.demo import DemoAgent
 from tests.integration.conftest import CHAT, ask
+from tests.integration.program import Start
 from tests.integration.streams import read_stream
-from tests.waiting import PATIENCE_S, until
-
-
-class Program:
-    """The running program and what it printed."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-        self.output = ""
-        self.complaint = ""
-        self._reading = asyncio.gather(self._read(), self._complain())
-
-    async def _read(self) -> None:
-        assert self.process.stdout is not None
-        async for line in self.process.stdout:
-            self.output += line.decode()
-
-    async def _complain(self) -> None:
-        assert self.process.stderr is not None
-        async for line in self.process.stderr:
-            self.complaint += line.decode()
-
-    async def url(self) -> str:
-        """Wait until it listens and return where."""
-        await until(lambda: "/v1 (" in self.output)
-        found = re.search(r"serves (http://\S+)/v1", self.output)
-        assert found is not None
-        return found[1]
-
-    async def exit_status(self) -> int:
-        """Wait until it is gone."""
-        async with asyncio.timeout(PATIENCE_S):
-            await self._reading
-            return await self.process.wait()
-
-    async def end(self) -> None:
-        if self.process.returncode is None:
-            self.process.kill()
-        await self.exit_status()
-
-
-Start = Callable[..., Awaitable[Program]]
-
-
-@pytest.fixture
-async def start(agent: DemoAgent, tmp_path: Path) -> AsyncIterator[Start]:
-    """Start the program in a directory of its own, with nothing of ours in its environment."""
-    work = tmp_path / "work"
-    work.mkdir()
-    async with AsyncExitStack() as stack:
-
-        async def begin(*arguments: str, **env: str) -> Program:
-            inherited = {
-                name: value
-                for name, value in os.environ.items()
-                if not name.startswith(("CURSORPIPE_", "CURSOR_"))
-            }
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "cursorpipe_server", *arguments),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                env={**inherited, "CURSORPIPE_HOST": "127.0.0.1", **agent.switches, **env},
-                cwd=work,
-            )
-            program = Program(process)
-            stack.push_async_callback(program.end)
-            return program
-
-        yield begin
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as session:
-        yield session
+from tests.waiting import until
 
 
 async def test_the_demo_says_that_it_is_one_and_serves(start: Start, http: aiohttp.ClientSession) -> None:
