@@ -71,7 +71,7 @@ class Router:
         self._agent = agent
         self._strategy = supervision.strategy
         self._queue_timeout_s = supervision.queue_timeout_s
-        self._clocks = Clocks(agent.first_event_timeout_s, agent.idle_timeout_s, agent.request_timeout_s)
+        self._clocks = _clocks(agent)
         self._instance = Instance(agent.state_dir)
         self._supervisor = Supervisor(agent, supervision, self._instance)
         self._runner = SubprocessRunner(
@@ -96,6 +96,20 @@ class Router:
     ) -> None:
         await self._stack.aclose()
 
+    def adopt(self, agent: AgentSettings, supervision: SupervisorSettings) -> None:
+        """Go on with other limits; requests that are being answered keep the ones they began with.
+
+        Only settings whose ``reload`` is set may differ from those so far.
+        """
+        self._agent = agent
+        self._queue_timeout_s = supervision.queue_timeout_s
+        self._clocks = _clocks(agent)
+        self._supervisor.adopt(agent, supervision)
+        self._runner.adopt(
+            agent, max_processes=supervision.max_subprocesses, max_waiting=supervision.max_queue
+        )
+        self._catalogue.adopt(agent)
+
     def route(self, model: str | None) -> Route:
         """Decide by the strategy and the model; raises InvalidRequestError for what cannot be a name."""
         if model is None or model == AUTO_MODEL:
@@ -117,7 +131,7 @@ class Router:
         """
         route = self.route(request.model)
         prompt = render(request.messages)
-        attempt = _Attempt(route.backend, route.model, prompt, request.client, self._clocks.total_s)
+        attempt = _Attempt(route.backend, route.model, prompt, request.client, self._clocks)
         while True:
             try:
                 turn = await self._begin(attempt)
@@ -175,9 +189,9 @@ class Router:
     async def _begin(self, attempt: _Attempt) -> Turn:
         """Begin a turn by the attempt's backend; raises what keeps it from beginning."""
         left_s = attempt.seconds_left()
-        turn = Turn(prompt_bytes=utf8_length(attempt.prompt), clocks=self._clocks, left_s=left_s)
+        turn = Turn(prompt_bytes=utf8_length(attempt.prompt), clocks=attempt.clocks, left_s=left_s)
         try:
-            async with bounded("request", left_s, of=self._clocks.total_s):
+            async with bounded("request", left_s, of=attempt.clocks.total_s):
                 if attempt.backend is Backend.ACP:
                     attempt.worker = await self._supervisor.lease(
                         attempt.client, self._queue_timeout_s, other_than=attempt.worker
@@ -209,19 +223,24 @@ class Router:
         return isinstance(failure, _WORTH_A_RETRY)
 
 
+def _clocks(agent: AgentSettings) -> Clocks:
+    return Clocks(agent.first_event_timeout_s, agent.idle_timeout_s, agent.request_timeout_s)
+
+
 class _Attempt:
     """Where one request stands: how it is being tried, and what of its time is left."""
 
-    def __init__(self, backend: Backend, model: str | None, prompt: str, client: str, total_s: float) -> None:
+    def __init__(self, backend: Backend, model: str | None, prompt: str, client: str, clocks: Clocks) -> None:
         self.backend = backend
         self.model = model
         self.prompt = prompt
         self.client = client
+        self.clocks = clocks
         self.worker: AgentWorker | None = None
         self.prompted = False
         self.begun = False
         self.retried = False
-        self._deadline = time.monotonic() + total_s
+        self._deadline = time.monotonic() + clocks.total_s
 
     def seconds_left(self) -> float:
         return self._deadline - time.monotonic()

@@ -10,6 +10,7 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from cursorpipe_core import InvalidRequestError
+from cursorpipe_server.bounds import read_bounded
 from cursorpipe_server.errors import PayloadError
 from cursorpipe_server.origins import is_from_browser
 
@@ -35,7 +36,7 @@ async def read_body(request: web.Request, model: type[Body]) -> Body:
         given = request.content_type if named else "missing"
         raise PayloadError(f"The content type must be application/json, not {given}.")
     try:
-        raw = await request.read()
+        raw = await read_bounded(request)
     except web.RequestPayloadError as exc:
         raise InvalidRequestError("The body cannot be read as its headers say it is encoded.") from exc
     try:
