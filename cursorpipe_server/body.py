@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from cursorpipe_core import InvalidRequestError
+from cursorpipe_server.bounds import read_bounded
 from cursorpipe_server.errors import PayloadError
 from cursorpipe_server.origins import is_from_browser
 
@@ -36,7 +37,7 @@ async def read_body(request: web.Request, model: type[Body]) -> Body:
         given = request.content_type if named else "missing"
         raise PayloadError(f"The content type must be application/json, not {given}.")
     try:
-        raw = await request.read()
+        raw = await read_bounded(request)
     except web.RequestPayloadError as exc:
         raise InvalidRequestError("The body cannot be read as its headers say it is encoded.") from exc
     try:
