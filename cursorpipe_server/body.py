@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import orjson
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from cursorpipe_core import InvalidRequestError
 from cursorpipe_server.errors import PayloadError
@@ -78,29 +79,37 @@ def _is_json(content_type: str) -> bool:
 
 def _invalid(error: ValidationError, data: Any) -> InvalidRequestError:
     """Tell the first mistake: the one that is deepest in the body, where pydantic tried several shapes."""
-    found = [
-        (path, item["msg"].removeprefix("Value error, "), item["type"])
-        for item in error.errors(include_url=False, include_context=False, include_input=False)
-        for path in [_path(item["loc"], data, missing=item["type"] == "missing")]
-    ]
-    path, message, kind = max(found, key=lambda item: len(item[0]))
+    found = [_mistake(item, data) for item in error.errors(include_url=False, include_input=False)]
+    path, message, missing = max(found, key=lambda item: len(item[0]))
     param = ".".join(path) or None
-    if kind == "missing":
+    if missing:
         return InvalidRequestError(f"Missing required parameter: '{param}'.", param=param)
     where = f" for '{param}'" if param else ""
     return InvalidRequestError(f"Invalid value{where}: {message}.", param=param)
 
 
+def _mistake(item: ErrorDetails, data: Any) -> tuple[list[str], str, bool]:
+    """Return where a mistake is, what it is, and whether it is that something is missing."""
+    location, message = item["loc"], item["msg"].removeprefix("Value error, ")
+    missing = item["type"] in {"missing", "union_tag_not_found"}
+    if item["type"] in {"union_tag_invalid", "union_tag_not_found"}:
+        # The member that tells several shapes apart, which pydantic writes as in a program.
+        told = item["ctx"]
+        location = (*location, told["discriminator"].strip("'"))
+        message = f"Input should be {told.get('expected_tags')}"
+    return _path(location, data, missing=missing), message, missing
+
+
 def _path(location: Sequence[int | str], data: Any, *, missing: bool) -> list[str]:
     """Return the part of pydantic's location that is in the body: it also names the shapes it tried."""
     path: list[str] = []
-    for step in location:
+    for at, step in enumerate(location, 1):
         inside = data.get(step, _NOTHING) if isinstance(data, dict) else _NOTHING
         if isinstance(data, list) and isinstance(step, int) and step < len(data):
             inside = data[step]
         if inside is not _NOTHING:
             data = inside
-        elif not (missing and step == location[-1]):
+        elif not (missing and at == len(location)):
             continue
         path.append(str(step))
     return path
