@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 import time
 from collections.abc import Sequence
@@ -39,7 +40,7 @@ class Catalogue:
         self._settings = settings
         self._instance = instance
         self._models: Sequence[Model] = ()
-        self._fresh_until = 0.0
+        self._asked_at = -math.inf
         self._aliases = settings.aliases()
         self._refreshing: asyncio.Task[CursorpipeError | None] | None = None
 
@@ -52,6 +53,11 @@ class Catalogue:
         if self._refreshing is not None and not self._refreshing.done():
             self._refreshing.cancel()
             await asyncio.wait({self._refreshing})
+
+    def adopt(self, settings: AgentSettings) -> None:
+        """Go on with other settings; the list that is there is judged by the new time."""
+        self._settings = settings
+        self._aliases = settings.aliases()
 
     def resolve(self, model: str) -> str:
         """Return the model that an alias stands for, or the name as it is."""
@@ -72,7 +78,7 @@ class Catalogue:
 
         When the CLI cannot be asked again the last list is returned; raises why only if there is none.
         """
-        if not self._models or time.monotonic() >= self._fresh_until:
+        if not self._models or time.monotonic() >= self._asked_at + self._settings.models_ttl_s:
             if self._refreshing is None or self._refreshing.done():
                 self._refreshing = asyncio.create_task(self._refresh(), name="list of models")
             # Who leaves must not take the answer from the others.
@@ -89,7 +95,7 @@ class Catalogue:
             if not self._models:
                 return exc
             logger.warning("the list of models is an old one: %s", exc)
-        self._fresh_until = time.monotonic() + self._settings.models_ttl_s
+        self._asked_at = time.monotonic()
         return None
 
 

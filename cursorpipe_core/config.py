@@ -67,7 +67,8 @@ class SettingSpec:
     """How one setting is given from outside.
 
     ``names`` are the variables that set it, the first that is set wins; the first is the canonical one.
-    ``least`` and ``most`` bound numbers. ``secret`` values are never shown.
+    ``least`` and ``most`` bound numbers. ``secret`` values are never shown. ``reload``: a running program
+    takes over another value; what it has once read and built upon needs a restart.
     """
 
     names: tuple[str, ...]
@@ -75,6 +76,7 @@ class SettingSpec:
     least: float | None = None
     most: float | None = None
     secret: bool = False
+    reload: bool = False
 
 
 def setting(
@@ -84,9 +86,10 @@ def setting(
     least: float | None = None,
     most: float | None = None,
     secret: bool = False,
+    reload: bool = False,
 ) -> Any:  # Any: the value stands in a dataclass as the default of a field of any type
     """Declare a dataclass field that an environment variable sets."""
-    spec = SettingSpec(names, doc, least, most, secret)
+    spec = SettingSpec(names, doc, least, most, secret, reload)
     return field(default=default, repr=not secret, metadata={"spec": spec})
 
 
@@ -169,47 +172,55 @@ class AgentSettings:
         default=30.0,
         least=0.1,
         doc="Seconds an ACP child may take from its start to its first session.",
+        reload=True,
     )
     request_timeout_s: float = setting(
         "CURSORPIPE_REQUEST_TIMEOUT_S",
         default=300.0,
         least=0.1,
         doc="Seconds a request may take in all.",
+        reload=True,
     )
     first_event_timeout_s: float = setting(
         "CURSORPIPE_FIRST_EVENT_TIMEOUT_S",
         default=60.0,
         least=0.1,
         doc="Seconds an agent may take to its first sign of work on a request.",
+        reload=True,
     )
     idle_timeout_s: float = setting(
         "CURSORPIPE_IDLE_TIMEOUT_S",
         default=120.0,
         least=0.1,
         doc="Seconds of silence an agent may keep between two signs of work.",
+        reload=True,
     )
     liveness_interval_s: float = setting(
         "CURSORPIPE_LIVENESS_INTERVAL_S",
         default=30.0,
         least=0.1,
         doc="Seconds of silence after which a worker is asked whether it still listens.",
+        reload=True,
     )
     liveness_timeout_s: float = setting(
         "CURSORPIPE_LIVENESS_TIMEOUT_S",
         default=10.0,
         least=0.1,
         doc="Seconds it has to answer that before it is replaced.",
+        reload=True,
     )
     model_aliases: tuple[str, ...] = setting(
         "CURSORPIPE_MODEL_ALIASES",
         default=(),
         doc="Other names for models, as `gpt-4o=auto,sonnet=claude-4.5-sonnet`; they are listed too.",
+        reload=True,
     )
     models_ttl_s: float = setting(
         "CURSORPIPE_MODELS_TTL_S",
         default=600.0,
         least=0,
         doc="Seconds the list of models is kept before the CLI is asked again.",
+        reload=True,
     )
     #: Set by the command line, never by a variable: the program and first arguments that replace
     #: ``agent_bin``, with the variables it needs, for ``--demo``.
@@ -302,54 +313,63 @@ class SupervisorSettings:
         default=32,
         least=1,
         doc="Requests that one worker serves at the same time.",
+        reload=True,
     )
     max_subprocesses: int = setting(
         "CURSORPIPE_MAX_SUBPROCESSES",
         default=8,
         least=1,
         doc="Processes that serve requests with a pinned model at the same time.",
+        reload=True,
     )
     max_queue: int = setting(
         "CURSORPIPE_MAX_QUEUE",
         default=256,
         least=0,
         doc="Requests that may wait for each of the two; one more is answered with 429.",
+        reload=True,
     )
     queue_timeout_s: float = setting(
         "CURSORPIPE_QUEUE_TIMEOUT_S",
         default=60.0,
         least=0.1,
         doc="Seconds a request may wait for its turn before it is answered with 503.",
+        reload=True,
     )
     worker_max_sessions: int = setting(
         "CURSORPIPE_WORKER_MAX_SESSIONS",
         default=500,
         least=0,
         doc="Sessions after which a worker is replaced, as the CLI cannot close them; 0: never.",
+        reload=True,
     )
     worker_max_age_s: float = setting(
         "CURSORPIPE_WORKER_MAX_AGE_S",
         default=14400.0,
         least=0,
         doc="Seconds after which a worker is replaced; 0: never.",
+        reload=True,
     )
     worker_max_rss_mb: int = setting(
         "CURSORPIPE_WORKER_MAX_RSS_MB",
         default=2048,
         least=0,
         doc="Resident memory, with its children, after which a worker is replaced, in MiB; 0: never.",
+        reload=True,
     )
     max_restarts: int = setting(
         "CURSORPIPE_ACP_MAX_RESTARTS",
         default=3,
         least=0,
         doc="Crashes of a worker within the window that are tolerated before it is given a long pause.",
+        reload=True,
     )
     restart_window_s: float = setting(
         "CURSORPIPE_ACP_RESTART_WINDOW_S",
         default=60.0,
         least=1,
         doc="Seconds over which `ACP_MAX_RESTARTS` counts.",
+        reload=True,
     )
 
 

@@ -34,7 +34,8 @@ class WaitingLine(Generic[Thing]):
     """
 
     def __init__(self, *, max_waiting: int, give_back: Callable[[Thing], None]) -> None:
-        self._max_waiting = max_waiting
+        #: May be changed; who is in the line stays.
+        self.max_waiting = max_waiting
         self._give_back = give_back
         self._clients: OrderedDict[str, deque[_Waiter[Thing]]] = OrderedDict()
         self._waiting = 0
@@ -52,7 +53,7 @@ class WaitingLine(Generic[Thing]):
         """
         if not self._waiting and (thing := take()) is not None:
             return thing
-        if self._waiting >= self._max_waiting:
+        if self._waiting >= self.max_waiting:
             raise QueueFullError(
                 f"{self._waiting} requests are waiting for an agent already.", retry_after=RETRY_AFTER_S
             )

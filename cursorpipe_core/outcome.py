@@ -3,6 +3,24 @@
 The CLI reports failures of its backend as ordinary text and then ends the turn normally (CLI contract
 §4.9), or on stderr with exit status 1 (§5.4). Everything here is pure: texts and statuses go in,
 verdicts come out.
+
+Text of an answer is an error if its last paragraph is, from the first character on, unindented::
+
+    paragraph = line *(newline (line / trace))    trace = "    at ..."
+              / notice
+    line      = "Error: " named ": " words
+              / "Error: " [(minified / "ConnectError") ": "] "[" code "]" [" " words]
+              / "Error: " minified ": " fixed [words]
+    named     = "RetriableError" / "NonRetriableError" / "ActionRequiredError"
+    minified  = one or two letters                code = a code of Connect
+    notice    = "Error: You've hit your usage limit", and the lines and paragraphs known to follow it
+
+(§4.9 and the issues cited there). It is narrower than the pattern of §4.9 where the recorded texts are:
+they stand on one line each, a minified class comes before a code or a fixed text, and the message
+"Error", which Connect puts where there is none, has nothing behind it. Hence a line of prose, the end of
+a code fence or another paragraph behind such a line shows that the answer only quotes it. Prose *on* such
+a line ("Error: T: [unavailable] is sent when ...") cannot be told from a message ("[unavailable] could
+not resolve host"); there the contract decides, and it is an error.
 """
 
 from __future__ import annotations
@@ -21,6 +39,7 @@ from cursorpipe_core.errors import (
 )
 from cursorpipe_core.jsonrpc import RpcError
 from cursorpipe_core.process import describe_exit
+from cursorpipe_core.waits import named_wait
 
 #: JSON-RPC code with which an ACP agent says that a login is missing (ACP v1, authentication).
 AUTH_REQUIRED = -32000
@@ -31,30 +50,68 @@ MAX_HELD = 4096
 #: What is shown of the CLI's own words.
 MAX_SHOWN = 300
 
-#: A paragraph that is an error of the CLI's backend (CLI contract §4.9).
-_ERROR = re.compile(
+_NAMED = ("RetriableError: ", "NonRetriableError: ", "ActionRequiredError: ")
+_CODES = (
+    *("canceled", "unknown", "invalid_argument", "deadline_exceeded", "not_found", "already_exists"),
+    *("permission_denied", "resource_exhausted", "failed_precondition", "aborted", "out_of_range"),
+    *("unimplemented", "internal", "unavailable", "data_loss", "unauthenticated"),
+)
+#: Messages without a code that follow a class whose name the build has minified.
+_FIXED = (
+    "AI Model Not Found",
+    "WritableIterable is closed",
+    "Connection stalled",
+    "Stream ended without turnEnded",
+)
+_NOT_SIGNED_IN = "Authentication required. Please run "
+_USAGE = ("You've hit your usage limit", "You’ve hit your usage limit")
+#: A line of an error. The last alternative is the notice, which may still be growing.
+_LINE = re.compile(
     r"Error: (?:"
-    r"(?:Non)?RetriableError: |ActionRequiredError: |ConnectError: \[|You['’]ve hit your usage limit"
-    r"|[A-Za-z]{1,2}: (?:\[|AI Model Not Found)"  # class names minified by the build
+    rf"(?:{'|'.join(_NAMED)})(?!\[\w+\] Error\b\s*[^:(\s])\S"
+    rf"|(?:ConnectError: |[A-Za-z]{{1,2}}: )?\[(?:{'|'.join(_CODES)})\](?!\S)(?! Error\b\s*[^:(\s])"
+    rf"|[A-Za-z]{{1,2}}: (?:{'|'.join(_FIXED)})"
+    rf"|{re.escape(_NOT_SIGNED_IN)}"
+    rf"|(?:{'|'.join(_USAGE)})(?:[.!:]|\s+[A-Z]|\s+for\b|(?:\s+fo?|\s*)\Z)"
     r")"
 )
-#: The beginnings of the above, as far as they are fixed texts ...
-_ERROR_HEADS = (
-    "Error: RetriableError: ",
-    "Error: NonRetriableError: ",
-    "Error: ActionRequiredError: ",
-    "Error: ConnectError: [",
-    "Error: You've hit your usage limit",
-    "Error: You’ve hit your usage limit",
+#: Its beginnings, the class left out where it is not named.
+_HEADS = tuple(
+    f"Error: {head}"
+    for head in (
+        *_NAMED,
+        "ConnectError: ",
+        *(f"[{code}]" for code in _CODES),
+        *_FIXED,
+        _NOT_SIGNED_IN,
+        *_USAGE,
+    )
 )
-#: ... and as far as they are not: a minified class name that has not come to its bracket yet.
-_MINIFIED_BEGUN = re.compile(r"Error: [A-Za-z]{1,2}(?::(?: (?:AI[A-Za-z ]{0,16}|A)?)?)?\Z")
+_CLASS = re.compile(r"Error: (?:ConnectError|[A-Za-z]{1,2}): ")
+_MINIFIED_BEGUN = re.compile(r"Error: [A-Za-z]{1,2}:?\Z")
+_TRACE = re.compile(r"\s+(?:at .*|at?)?\Z")
 
-#: The usage-limit notice has several lines, perhaps several paragraphs, each of a known beginning.
-_USAGE_NOTICE = re.compile(r"Error: You['’]ve hit your usage limit")
-_USAGE_LINES = ("Get Cursor", "fallbackModel:", "spendLimit", "chatMessage:")
+#: The notice has several lines, perhaps several paragraphs, each of a known beginning; a terminal indents
+#: them, and its `chatMessage: *...*` may have any number of lines (cursor/cursor#3703, unsnooze#19).
+_NOTICE = tuple(f"Error: {head}" for head in _USAGE)
+_NOTICE_LINES = (
+    *("Get Cursor", "You've saved", "Switch to", "Your usage limits"),
+    *("fallbackModel:", "spendLimit", "chatMessage:"),
+)
+_CHAT_MESSAGE = "chatMessage: *"
 
-_BLANK_LINE = re.compile(r"\n[ \t]*\n\s*")
+#: Some failures come without a class (forum.cursor.com/t/163787). Any of these could be an answer, so
+#: they count only as the whole turn, behind the blank line that the CLI puts before its errors.
+_BANNERS = (
+    "Please sign in to continue",
+    "Upgrade your plan to continue",
+    "Add a payment method to continue",
+    "Check your settings to continue",
+)
+
+_BLANK_LINE = re.compile(r"\n[ \t\r]*\n\s*")
+#: Columns of indentation that make a block of code: a text that stands there is quoted.
+_CODE_INDENT = 4
 
 
 class HoldBack:
@@ -77,7 +134,7 @@ class HoldBack:
             return text
         whole = self._held + text
         cut = _suspicious_from(self._breaks, whole)
-        if self._nothing_shown and not whole[:cut].strip():
+        if self._nothing_shown and (not whole[:cut].strip() or _may_be_banner(whole)):
             cut = 0
         if len(whole) - cut > MAX_HELD:
             cut = len(whole)
@@ -90,7 +147,9 @@ class HoldBack:
     def verdict(self) -> CursorpipeError | None:
         """Judge what is held, at the end of the turn; None: it is text, and ``rest`` returns it."""
         held = self._held.strip()
-        return classify(held) if _ERROR.match(held) else None
+        if _is_error(held) or (held in _BANNERS and _may_be_banner(self._held)):
+            return classify(held)
+        return None
 
     def rest(self) -> str:
         """Return what is held, and forget it."""
@@ -100,24 +159,66 @@ class HoldBack:
 
 def _suspicious_from(breaks: str, whole: str) -> int:
     """Return the index from which ``whole``, behind line breaks, may be an error; its length: nowhere."""
-    paragraphs = [found.end() - len(breaks) for found in _BLANK_LINE.finditer(breaks + whole)]
+    paragraphs = [
+        found.end() - len(breaks)
+        for found in _BLANK_LINE.finditer(breaks + whole)
+        if len(found[0].rpartition("\n")[2].expandtabs(_CODE_INDENT)) < _CODE_INDENT
+    ]
     for start in paragraphs:
-        if _USAGE_NOTICE.match(whole, start):
-            later = whole[start:].split("\n")[1:]
-            if all(_may_become(_USAGE_LINES, line.strip()) for line in later):
-                return start
+        if len(whole) - start > MAX_HELD:
+            continue
+        if whole.startswith(_NOTICE, start) and _may_be_error(whole[start:]):
+            return start
     if paragraphs and _may_be_error(whole[paragraphs[-1] :]):
         return paragraphs[-1]
     return len(whole)
 
 
-def _may_be_error(paragraph: str) -> bool:
-    """Whether a paragraph is an error of the backend, or may become one as it grows."""
-    if not paragraph:
+def _is_error(text: str) -> bool:
+    """Whether a text is an error of the backend as it stands."""
+    first, *others = text.split("\n")
+    if not _LINE.match(first.rstrip()):
         return False
-    return bool(_ERROR.match(paragraph) or _MINIFIED_BEGUN.match(paragraph)) or _may_become(
-        _ERROR_HEADS, paragraph
-    )
+    return _continue_notice(others) if first.startswith(_NOTICE) else all(map(_continues, others))
+
+
+def _may_be_error(text: str) -> bool:
+    """Whether a text is an error of the backend, or may become one as it grows."""
+    before, newline, last = text.rpartition("\n")
+    return bool(text) and (_is_error(text) or (_may_be_line(last) and (not newline or _is_error(before))))
+
+
+def _may_be_line(line: str) -> bool:
+    """Whether a line is one of an error, or may become one as it grows."""
+    if _LINE.match(line) or _MINIFIED_BEGUN.match(line):
+        return True
+    plain = _CLASS.sub("Error: ", line, count=1)
+    return any(head.startswith(plain) for head in _HEADS)
+
+
+def _continues(line: str) -> bool:
+    """Whether a whole line may stand behind the first of an error."""
+    return not line.strip() or bool(_LINE.match(line.rstrip()) or _TRACE.match(line))
+
+
+def _continue_notice(lines: list[str]) -> bool:
+    """Whether lines may stand behind the first of the usage-limit notice."""
+    quoting = False
+    for line in lines:
+        words = line.strip()
+        if not quoting:
+            if words and not line.startswith("  ") and not _may_become(_NOTICE_LINES, words):
+                return False
+            quoting = words.startswith(_CHAT_MESSAGE)
+            words = words.removeprefix(_CHAT_MESSAGE)
+        quoting = quoting and not words.endswith("*")
+    return True
+
+
+def _may_be_banner(text: str) -> bool:
+    words = text.lstrip()
+    before = text[: len(text) - len(words)]
+    return before.count("\n") >= 2 and any(banner.startswith(words.rstrip()) for banner in _BANNERS)
 
 
 def _may_become(heads: tuple[str, ...], text: str) -> bool:
@@ -125,7 +226,10 @@ def _may_become(heads: tuple[str, ...], text: str) -> bool:
 
 
 def _trailing_breaks(text: str) -> str:
-    return "\n" * min(2, text[len(text.rstrip()) :].count("\n"))
+    """Return the line breaks that a text ends in, two at most, and the indentation behind them."""
+    end = text[len(text.rstrip()) :]
+    breaks, newline, indentation = end.rpartition("\n")
+    return "\n" * min(2, breaks.count("\n") + 1) + indentation[:_CODE_INDENT] if newline else ""
 
 
 def classify(text: str) -> CursorpipeError:
@@ -148,6 +252,8 @@ def judge_exit(returncode: int, complaint: str, redact: Callable[[str], str] = s
         if found is not None:
             return make(redact(complaint), found)
     last_line = redact(complaint).rpartition("\n")[2].strip()
+    if returncode >= 0 and _BACKEND.search(complaint):
+        return SessionError(f"The agent failed: {_words(last_line)}")
     said = f": {_words(last_line)}" if last_line else "."
     return AgentCrashError(f"The agent ended unexpectedly ({describe_exit(returncode)}){said}")
 
@@ -186,25 +292,22 @@ def _unknown_model(text: str, found: re.Match[str]) -> CursorpipeError:
 
 
 def _limit(text: str, _: re.Match[str]) -> CursorpipeError:
-    return RateLimitError(f"Cursor refuses for now: {_words(text)}", retry_after=_wait_named(text))
+    return RateLimitError(f"Cursor refuses for now: {_words(text)}", retry_after=named_wait(text))
 
 
 def _no_connection(text: str, _: re.Match[str]) -> CursorpipeError:
     return NetworkError(f"The agent cannot reach Cursor: {_words(text)}")
 
 
-def _wait_named(text: str) -> float | None:
-    """Return the seconds after which the text says to come back, if it does."""
-    found = re.search(r"(?:in|after) (\d+) ?(s|sec|m|min|h|hour)", text)
-    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2][0]] if found else None
-
+#: A failure of the backend in the words of print mode, which leaves the first `Error:` away (§5.4).
+_BACKEND = re.compile(rf"\b(?:{'|'.join(_NAMED)}|ConnectError: )|\[(?:{'|'.join(_CODES)})\]")
 
 #: What the CLI's texts mean, the first that matches; on substrings, as their wording changes by build.
 _CLASSES: tuple[tuple[re.Pattern[str], Callable[[str, re.Match[str]], CursorpipeError]], ...] = (
     (
         re.compile(
             r"Authentication required|[Nn]ot (?:logged|signed) in|API key is invalid|loginDeepControl"
-            r"|keychain is locked|\[unauthenticated\]"
+            r"|keychain is locked|\[unauthenticated\]|Please sign in"
         ),
         _not_signed_in,
     ),
@@ -220,14 +323,18 @@ _CLASSES: tuple[tuple[re.Pattern[str], Callable[[str, re.Match[str]], Cursorpipe
     ),
     (
         re.compile(
-            r"resource_exhausted|usage limit|rate limit|spend limit|requests limit|[Tt]oo many requests"
+            r"resource_exhausted|(?:usage|rate|[Ss]pend|requests|monthly|hard) limit|[Tt]oo many requests"
+            r"|out of usage|high demand|slow pool|Upgrade your plan|payment method"
         ),
         _limit,
     ),
     (
         re.compile(
-            r"\[(?:unavailable|aborted|deadline_exceeded)\]|getaddrinfo|EAI_AGAIN|ENOTFOUND|ECONNREFUSED"
-            r"|ECONNRESET|ETIMEDOUT|EPIPE|Connection lost|WritableIterable is closed|ConnectError"
+            r"\[(?:unavailable|aborted|deadline_exceeded|canceled)\]|Connection (?:lost|stalled)"
+            r"|WritableIterable is closed|Stream ended without|NGHTTP2|(?i:http/2 stream)|PING timed out"
+            r"|SSL routines|TLS connection|socket hang up|Service Unavailable|Bad Gateway|HTTP 50[234]"
+            r"|getaddrinfo|EAI_AGAIN|ENOTFOUND|ECONNREFUSED|ECONNRESET|ECONNABORTED|ETIMEDOUT|EPIPE"
+            r"|EHOSTUNREACH|ENETUNREACH"
         ),
         _no_connection,
     ),

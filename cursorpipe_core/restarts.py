@@ -41,6 +41,11 @@ class RestartPolicy:
         self._delay_s = SHORTEST_DELAY_S
         self._failed_starts = 0
 
+    def limit(self, *, max_restarts: int, window_s: float) -> None:
+        """Decide by another intensity from now on; the ends so far count."""
+        self._max_restarts = max_restarts
+        self._window_s = window_s
+
     def after_end(self, *, uptime_s: float | None, now_s: float) -> Restart:
         """Decide about a worker that ended ``uptime_s`` after it was ready; None: it never was.
 

@@ -80,7 +80,7 @@ class Router:
         self._agent = agent
         self._strategy = supervision.strategy
         self._queue_timeout_s = supervision.queue_timeout_s
-        self._clocks = Clocks(agent.first_event_timeout_s, agent.idle_timeout_s, agent.request_timeout_s)
+        self._clocks = _clocks(agent)
         self._instance = Instance(agent.state_dir)
         self._supervisor = Supervisor(agent, supervision, self._instance)
         self._runner = SubprocessRunner(
@@ -104,6 +104,20 @@ class Router:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._stack.aclose()
+
+    def adopt(self, agent: AgentSettings, supervision: SupervisorSettings) -> None:
+        """Go on with other limits; requests that are being answered keep the ones they began with.
+
+        Only settings whose ``reload`` is set may differ from those so far.
+        """
+        self._agent = agent
+        self._queue_timeout_s = supervision.queue_timeout_s
+        self._clocks = _clocks(agent)
+        self._supervisor.adopt(agent, supervision)
+        self._runner.adopt(
+            agent, max_processes=supervision.max_subprocesses, max_waiting=supervision.max_queue
+        )
+        self._catalogue.adopt(agent)
 
     def route(self, model: str | None) -> Route:
         """Decide by the strategy and the model; raises InvalidRequestError for what cannot be a name."""
@@ -129,7 +143,7 @@ class Router:
         route = self.route(request.model)
         wanted = AnswerFormat(request.answer_format) if request.answer_format is not None else None
         prompt = render(wanted.instruct(request.messages) if wanted else request.messages)
-        attempt = _Attempt(route, prompt, request, self._clocks.total_s)
+        attempt = _Attempt(route, prompt, request, self._clocks)
         events = self._attempts(attempt) if wanted is None else self._formatted(attempt, wanted)
         if request.limits == Limits():
             return events
@@ -239,7 +253,7 @@ class Router:
         """Begin a turn by the attempt's backend; raises what keeps it from beginning."""
         turn = self._turn(attempt, attempt.prompt)
         try:
-            async with bounded("request", attempt.seconds_left(), of=attempt.total_s):
+            async with bounded("request", attempt.seconds_left(), of=attempt.clocks.total_s):
                 if attempt.backend is Backend.ACP:
                     attempt.worker = await self._supervisor.lease(
                         attempt.client, self._queue_timeout_s, other_than=attempt.worker
@@ -260,9 +274,9 @@ class Router:
         attempt.new_dialogue(dialogue)
         return turn
 
-    def _turn(self, attempt: _Attempt, prompt: Prompt) -> Turn:
-        clocks = replace(self._clocks, total_s=attempt.total_s)
-        return Turn(prompt_bytes=prompt.size, clocks=clocks, left_s=attempt.seconds_left())
+    @staticmethod
+    def _turn(attempt: _Attempt, prompt: Prompt) -> Turn:
+        return Turn(prompt_bytes=prompt.size, clocks=attempt.clocks, left_s=attempt.seconds_left())
 
     def _prepare_retry(self, attempt: _Attempt, failure: AgentError) -> bool:
         """Choose how to try again; returns whether to."""
@@ -277,23 +291,28 @@ class Router:
         return isinstance(failure, _WORTH_A_RETRY)
 
 
+def _clocks(agent: AgentSettings) -> Clocks:
+    return Clocks(agent.first_event_timeout_s, agent.idle_timeout_s, agent.request_timeout_s)
+
+
 class _Attempt:
     """Where one request stands: how it is being tried, and what of its time is left."""
 
-    def __init__(self, route: Route, prompt: Prompt, request: CompletionRequest, total_s: float) -> None:
+    def __init__(self, route: Route, prompt: Prompt, request: CompletionRequest, clocks: Clocks) -> None:
         self.backend = route.backend
         self.model = route.model
         self.prompt = prompt
         self.client = request.client
         #: An answer in a format may have to be corrected where it was given.
         self.keep = request.answer_format is not None
-        self.total_s = min(total_s, request.timeout_s or total_s)
+        total_s = min(clocks.total_s, request.timeout_s or clocks.total_s)
+        self.clocks = replace(clocks, total_s=total_s)
         self.worker: AgentWorker | None = None
         self.prompted = False
         self.begun = False
         self.retried = False
         self._dialogue: Dialogue | None = None
-        self._deadline = time.monotonic() + self.total_s
+        self._deadline = time.monotonic() + self.clocks.total_s
 
     def seconds_left(self) -> float:
         return self._deadline - time.monotonic()

@@ -46,7 +46,8 @@ class SubprocessRunner:
     ) -> None:
         self._settings = settings
         self._instance = instance
-        self._free = max_processes
+        self._max_processes = max_processes
+        self._taken = 0
         self._line: WaitingLine[bool] = WaitingLine(max_waiting=max_waiting, give_back=self._release)
         self._runs: dict[asyncio.Task[None], _Chat] = {}
 
@@ -70,6 +71,13 @@ class SubprocessRunner:
     def waiting(self) -> int:
         """How many requests wait for a process to end."""
         return self._line.waiting
+
+    def adopt(self, settings: AgentSettings, *, max_processes: int, max_waiting: int) -> None:
+        """Go on with other settings and limits; what runs and who waits stays."""
+        self._settings = settings
+        self._max_processes = max_processes
+        self._line.max_waiting = max_waiting
+        self._line.wake()
 
     async def begin(
         self,
@@ -95,13 +103,13 @@ class SubprocessRunner:
         return chat
 
     def _take(self) -> bool | None:
-        if not self._free:
+        if self._taken >= self._max_processes:
             return None
-        self._free -= 1
+        self._taken += 1
         return True
 
     def _release(self, taken: bool = True) -> None:
-        self._free += taken
+        self._taken -= taken
         self._line.wake()
 
     def _end(self, run: asyncio.Task[None]) -> None:

@@ -74,6 +74,7 @@ class Supervisor:
         self._agent = agent
         self._instance = instance
         self._settings = settings
+        self._longest_turn_s = agent.request_timeout_s
         self._slots = [
             Slot(
                 number,
@@ -121,6 +122,17 @@ class Supervisor:
     def snapshot(self) -> list[WorkerSnapshot]:
         """Describe every slot now."""
         return [slot.snapshot() for slot in self._slots]
+
+    def adopt(self, agent: AgentSettings, settings: SupervisorSettings) -> None:
+        """Go on with other limits; the slots and their stocks stay as many as they are."""
+        self._agent, self._settings = agent, settings
+        self._longest_turn_s = max(self._longest_turn_s, agent.request_timeout_s)
+        for slot in self._slots:
+            slot.policy.limit(max_restarts=settings.max_restarts, window_s=settings.restart_window_s)
+            if slot.worker is not None:
+                slot.worker.adopt(agent)
+        self._line.max_waiting = settings.max_queue
+        self._line.wake()
 
     async def lease(
         self, client: str, timeout_s: float, *, other_than: AgentWorker | None = None
@@ -219,6 +231,8 @@ class Supervisor:
         self._lives.add(life)
         life.add_done_callback(self._lives.discard)
         await started
+        # Nobody could tell it of a change while it started.
+        worker.adopt(self._agent)
         logger.info("worker %d is ready, process %s", slot.number, worker.pid)
         return worker, life
 
@@ -231,7 +245,8 @@ class Supervisor:
                 # Of a dead process nothing is open any more; one to be replaced finishes what it has.
                 self._draining += 1
                 try:
-                    await worker.drain(self._agent.request_timeout_s)
+                    # Its turns keep the time that they began with, however short that of new ones is.
+                    await worker.drain(self._longest_turn_s)
                 finally:
                     self._draining -= 1
         except Exception as exc:

@@ -70,6 +70,7 @@ class AgentWorker:
         self._end: asyncio.Future[CursorpipeError] = asyncio.get_running_loop().create_future()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._adopted = asyncio.Event()
         self._place: Habitat
         self._child: ChildProcess
         self._client: AcpClient
@@ -117,6 +118,11 @@ class AgentWorker:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._stack.aclose()
+
+    def adopt(self, settings: AgentSettings) -> None:
+        """Go on with other settings, as far as they are not those of the process's start."""
+        self._settings = settings
+        self._adopted.set()
 
     def reserve(self) -> None:
         """Take a place for a turn, to be used by ``begin`` or given back by ``release``."""
@@ -253,11 +259,14 @@ class AgentWorker:
         One that does not answer is ended with its turns: they would wait for nothing.
         """
         loop = asyncio.get_running_loop()
-        interval_s, timeout_s = self._settings.liveness_interval_s, self._settings.liveness_timeout_s
         while True:
-            await asyncio.sleep(self._heard_at + interval_s - loop.time())
-            if loop.time() - self._heard_at < interval_s:
+            self._adopted.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(self._heard_at + self._settings.liveness_interval_s):
+                    await self._adopted.wait()
+            if loop.time() - self._heard_at < self._settings.liveness_interval_s:
                 continue
+            timeout_s = self._settings.liveness_timeout_s
             asked_at = loop.time()
             if await self._client.answers(timeout_s) or self._heard_at > asked_at:
                 self._heard_at = loop.time()

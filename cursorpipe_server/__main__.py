@@ -7,12 +7,13 @@ import asyncio
 import contextlib
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from cursorpipe_core import SettingsError, __version__, demo_agent_settings, preflight
 from cursorpipe_server.config import Settings, load_settings, settings_table
+from cursorpipe_server.hangup import outlive_hangups
 from cursorpipe_server.log import configure_logging
 from cursorpipe_server.serve import ListenError, serve
 
@@ -27,23 +28,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # What a terminal's encoding lacks must not cost the line: it may be the warning of an open port.
             stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
+    read = _settings_reader(options)
     try:
-        settings = _settings(options)
+        settings = read()
         configure_logging(settings.server.log_level)
         with contextlib.suppress(KeyboardInterrupt):
             if options.check:
                 return asyncio.run(_check(settings))
-            return _serve(settings)
+            return _serve(settings, read)
     except SettingsError as exc:
         print("cursorpipe: the settings are wrong:", *str(exc).splitlines(), sep="\n  ", file=sys.stderr)
         return USAGE_ERROR
     return 130
 
 
-def _serve(settings: Settings) -> int:
+def _serve(settings: Settings, read: Callable[[], Settings]) -> int:
+    attended = outlive_hangups()
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(serve(settings))
+            runner.run(serve(settings, read, attended=attended))
     except ListenError as exc:
         print(f"cursorpipe: {exc}", file=sys.stderr)
         return USAGE_ERROR
@@ -58,12 +61,16 @@ async def _check(settings: Settings) -> int:
     return 0 if ok else 1
 
 
-def _settings(options: argparse.Namespace) -> Settings:
+def _settings_reader(options: argparse.Namespace) -> Callable[[], Settings]:
+    """Return what reads the settings: at the start, and again for a reload."""
     server: dict[str, Any] = {
         name: value for name in ("host", "port") if (value := getattr(options, name)) is not None
     }
     agent = demo_agent_settings() if options.demo else {}
-    return load_settings(options.env_file, server=server, agent=agent)
+    found = Path.cwd() / ".env"
+    # Once there, it must stay: without it, a reload would take the tokens for given up.
+    env_file = options.env_file or (found if found.is_file() else None)
+    return lambda: load_settings(env_file, server=server, agent=agent)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -91,9 +98,9 @@ def _port(text: str) -> int:
 
 
 def _settings_help() -> str:
-    lines = ["settings, by environment or .env:"]
+    lines = ["settings, by environment or .env (*: SIGHUP takes over another value from the file):"]
     for row in settings_table():
-        lines.append(f"  {', '.join(row.names)} [{row.default}]")
+        lines.append(f"  {', '.join(row.names)} [{row.default}]{' *' if row.reload else ''}")
         lines.append(f"      {row.doc.replace('`', '')}")
     return "\n".join(lines)
 

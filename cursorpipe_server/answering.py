@@ -43,7 +43,7 @@ async def send_answer(
             request,
             answer.frames(),
             headers=lambda: choices.headers(whole=False),
-            keepalive_s=request.app[SETTINGS].server.keepalive_s,
+            keepalive_s=request.app[SETTINGS].settings.server.keepalive_s,
         )
     return json_response(await answer.collect(), headers=choices.headers(whole=True))
 

@@ -14,31 +14,31 @@ from cursorpipe_server.cors import Cors
 from cursorpipe_server.guard import browser_guard
 from cursorpipe_server.inflight import InFlight
 from cursorpipe_server.keys import IN_FLIGHT, ROUTER, SETTINGS
+from cursorpipe_server.live import LiveSettings
 from cursorpipe_server.middlewares import add_headers, errors, request_line
 from cursorpipe_server.routes import ROUTES
 
 
 def create_app(settings: Settings) -> web.Application:
     """Return the application; it is to be run with handler cancellation, or no client can leave."""
-    server = settings.server
-    tokens, origins = server.tokens(), server.origins()
-    cors = Cors(origins, frozenset(route.method for route in ROUTES)) if origins else None
+    live = LiveSettings(settings)
+    cors = Cors(live, frozenset(route.method for route in ROUTES))
     app = web.Application(
         middlewares=[
             request_line,
             bounded_body,
             errors,
-            browser_guard(origins, None if tokens else server.hosts()),
-            *([cors.preflight()] if cors else []),
-            *([bearer_auth(tokens)] if tokens else []),
+            browser_guard(live),
+            cors.preflight(),
+            bearer_auth(live),
         ],
-        client_max_size=server.max_body_mb * 1024 * 1024,
+        # Ours may change; aiohttp's may not.
+        client_max_size=0,
     )
-    app[SETTINGS] = settings
+    app[SETTINGS] = live
     app[IN_FLIGHT] = InFlight()
     app.on_response_prepare.append(add_headers)
-    if cors:
-        app.on_response_prepare.append(cors.add_headers)
+    app.on_response_prepare.append(cors.add_headers)
     app.cleanup_ctx.append(_run_agents)
     for route in ROUTES:
         if route.method == "GET":
@@ -49,7 +49,7 @@ def create_app(settings: Settings) -> web.Application:
 
 
 async def _run_agents(app: web.Application) -> AsyncIterator[None]:
-    settings = app[SETTINGS]
+    settings = app[SETTINGS].settings
     async with Router(settings.agent, settings.supervision) as router:
         app[ROUTER] = router
         yield

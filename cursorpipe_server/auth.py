@@ -7,20 +7,21 @@ from aiohttp.typedefs import Handler, Middleware
 
 from cursorpipe_server.errors import BearerError
 from cursorpipe_server.keys import CLIENT
+from cursorpipe_server.live import LiveSettings
 from cursorpipe_server.routes import is_public
-from cursorpipe_server.tokens import Tokens
 
 
-def bearer_auth(tokens: Tokens) -> Middleware:
+def bearer_auth(live: LiveSettings) -> Middleware:
     """Make the middleware that lets through only what carries a token, or needs none.
 
-    The owner of the token becomes the request's client. A request with two different keys, right or
-    wrong, does not know who it is: it is refused.
+    Without any tokens everything passes. The owner of the token becomes the request's client. A request
+    with two different keys, right or wrong, does not know who it is: it is refused.
     """
 
     @web.middleware
     async def require_token(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not is_public(request):
+        tokens = live.tokens
+        if tokens and not is_public(request):
             presented = _presented(request)
             owners = {tokens.owner(key) for key in presented}
             owner = owners.pop() if len(owners) == 1 else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import orjson
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from cursorpipe_core import InvalidRequestError
+from cursorpipe_server.bounds import read_bounded
 from cursorpipe_server.errors import PayloadError
 from cursorpipe_server.origins import is_from_browser
 
@@ -36,7 +36,7 @@ async def read_body(request: web.Request, model: type[Body]) -> Body:
         given = request.content_type if named else "missing"
         raise PayloadError(f"The content type must be application/json, not {given}.")
     try:
-        raw = await request.read()
+        raw = await read_bounded(request)
     except web.RequestPayloadError as exc:
         raise InvalidRequestError("The body cannot be read as its headers say it is encoded.") from exc
     try:
@@ -79,13 +79,10 @@ def _is_json(content_type: str) -> bool:
 
 def _invalid(error: ValidationError, data: Any) -> InvalidRequestError:
     """Tell the first mistake: the one that is deepest in the body, where pydantic tried several shapes."""
-    found = [
-        (_path(item["loc"], data, missing=item["type"] == "missing"), item)
-        for item in error.errors(include_url=False)
-    ]
+    found = [(_path(item, data), item) for item in error.errors(include_url=False)]
     path, item = max(found, key=lambda pair: len(pair[0]))
     param = ".".join(path) or None
-    if item["type"] == "missing":
+    if item["type"] in _MISSING:
         return InvalidRequestError(f"Missing required parameter: '{param}'.", param=param)
     return InvalidRequestError(_words(param, item), param=param)
 
@@ -94,7 +91,7 @@ def _words(param: str | None, item: ErrorDetails) -> str:
     """Put a mistake into words, in the way that OpenAI's own servers do."""
     kind, context, value = item["type"], item.get("ctx", {}), item["input"]
     what = f" '{param}'" if param else ""
-    got = f"but got {_shown(value)} instead."
+    got = _got(value)
     if kind in _TYPES:
         where = f" for{what}" if param else ""
         return f"Invalid type{where}: expected {_TYPES[kind]}, but got {_type_of(value)} instead."
@@ -107,6 +104,9 @@ def _words(param: str | None, item: ErrorDetails) -> str:
         bound = f"{'at most' if most else 'at least'} {count} item{'' if count == 1 else 's'}"
         return f"Invalid{what}: expected {bound}, but got {len(value)} instead."
     where = f" for{what}" if param else ""
+    if kind == "union_tag_invalid":
+        told = value[context["discriminator"].strip("'")]
+        return f"Invalid value{where}: expected one of {context['expected_tags']}, {_got(told)}"
     if kind == "literal_error":
         choices = str(context["expected"]).replace(" or ", ", ")
         return f"Invalid value{where}: expected one of {choices}, {got}"
@@ -125,12 +125,19 @@ _TYPES = {
     "dict_type": "an object",
     "model_type": "an object",
 }
+#: Kinds of error that name no member of the body: one is not there, or its value tells no shape.
+_MISSING = frozenset({"missing", "union_tag_not_found"})
+_TAGS = frozenset({"union_tag_invalid", "union_tag_not_found"})
 _BOUNDS = {
     "greater_than_equal": (">=", "ge"),
     "less_than_equal": ("<=", "le"),
 }
 #: Characters of a wrong value that are told back.
 MAX_SHOWN = 100
+
+
+def _got(value: Any) -> str:
+    return f"but got {_shown(value)} instead."
 
 
 def _shown(value: Any) -> str:
@@ -147,16 +154,20 @@ def _type_of(value: Any) -> str:
     return named.get(type(value), "an object")
 
 
-def _path(location: Sequence[int | str], data: Any, *, missing: bool) -> list[str]:
+def _path(item: ErrorDetails, data: Any) -> list[str]:
     """Return the part of pydantic's location that is in the body: it also names the shapes it tried."""
+    location, missing = item["loc"], item["type"] in _MISSING
+    if item["type"] in _TAGS:
+        # The member that tells several shapes apart, which pydantic writes as in a program.
+        location = (*location, item["ctx"]["discriminator"].strip("'"))
     path: list[str] = []
-    for step in location:
+    for at, step in enumerate(location, 1):
         inside = data.get(step, _NOTHING) if isinstance(data, dict) else _NOTHING
         if isinstance(data, list) and isinstance(step, int) and step < len(data):
             inside = data[step]
         if inside is not _NOTHING:
             data = inside
-        elif not (missing and step == location[-1]):
+        elif not (missing and at == len(location)):
             continue
         path.append(str(step))
     return path

@@ -8,6 +8,7 @@ from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Handler
 
 from cursorpipe_server.errors import refusal_response
+from cursorpipe_server.keys import SETTINGS
 
 #: Seconds for which the rest of a refused body is still taken and thrown away. A client that is cut off
 #: while it sends often never reads the answer; one that sends for longer than this has gigabytes.
@@ -19,7 +20,7 @@ async def bounded_body(request: web.Request, handler: Handler) -> web.StreamResp
     """Refuse a body that is declared too large before any of it is read, and end such connections."""
     if _is_too_large(request):
         size = request.content_length or 0
-        refusal = web.HTTPRequestEntityTooLarge(request.client_max_size, size)
+        refusal = web.HTTPRequestEntityTooLarge(request.app[SETTINGS].max_body, size)
         response: web.StreamResponse = refusal_response(request, refusal)
     else:
         response = await handler(request)
@@ -28,6 +29,17 @@ async def bounded_body(request: web.Request, handler: Handler) -> web.StreamResp
         # aiohttp itself would take the rest for its own ten seconds, at whatever speed it comes.
         asyncio.get_running_loop().call_later(HANG_UP_AFTER_S, request.protocol.force_close)
     return response
+
+
+async def read_bounded(request: web.Request) -> bytes:
+    """Return the body; raises aiohttp's 413 once more has come than a body may have."""
+    most = request.app[SETTINGS].max_body
+    body = bytearray()
+    async for chunk in request.content.iter_any():
+        body += chunk
+        if len(body) > most:
+            raise web.HTTPRequestEntityTooLarge(most, len(body))
+    return bytes(body)
 
 
 async def invite_body(request: web.Request) -> None:
@@ -40,4 +52,4 @@ async def invite_body(request: web.Request) -> None:
 
 
 def _is_too_large(request: web.Request) -> bool:
-    return (request.content_length or 0) > request.client_max_size
+    return (request.content_length or 0) > request.app[SETTINGS].max_body

@@ -1,4 +1,4 @@
-"""The settings of the whole program, read once from the environment and a .env file."""
+"""The settings of the whole program, read from the environment and a .env file."""
 
 from __future__ import annotations
 
@@ -46,6 +46,7 @@ class ServerSettings:
         default="",
         secret=True,
         doc="When set, every request but the public ones must carry it as `Authorization: Bearer …`.",
+        reload=True,
     )
     bearer_tokens: str = setting(
         "CURSORPIPE_BEARER_TOKENS",
@@ -53,49 +54,67 @@ class ServerSettings:
         secret=True,
         doc="More tokens, separated by commas: `token` or `name=token`; the name is the client's in the log. "
         "In a file also one a line, with `#` comments.",
+        reload=True,
     )
     allowed_hosts: tuple[str, ...] = setting(
         "CURSORPIPE_ALLOWED_HOSTS",
         default=(),
         doc="Names by which browsers may reach a server without a token, separated by commas, beside "
         "`localhost` and IP addresses. Programs may use any name.",
+        reload=True,
     )
     cors_origins: tuple[str, ...] = setting(
         "CURSORPIPE_CORS_ORIGINS",
         default=(),
         doc="Origins whose pages may use the server, such as `https://app.example`, separated by commas; "
         "with a token also `*`.",
+        reload=True,
     )
     keepalive_s: float = setting(
         "CURSORPIPE_KEEPALIVE_S",
         default=10.0,
         least=0.05,
         doc="Seconds of silence after which a stream gets its headers, and from then on a comment.",
+        reload=True,
     )
     max_body_mb: int = setting(
-        "CURSORPIPE_MAX_BODY_MB", default=32, least=1, most=1024, doc="Largest request body, in MiB."
+        "CURSORPIPE_MAX_BODY_MB",
+        default=32,
+        least=1,
+        most=1024,
+        doc="Largest request body, in MiB.",
+        reload=True,
     )
     reasoning: bool = setting(
         "CURSORPIPE_REASONING",
         default=True,
         doc="Send the agent's thoughts, as `reasoning_content`; `off` leaves them out.",
+        reload=True,
     )
     strict_params: bool = setting(
         "CURSORPIPE_STRICT_PARAMS",
         default=False,
         doc="Refuse parameters that have no effect with 400, and do not only name them in a header.",
+        reload=True,
     )
     drain_timeout_s: float = setting(
         "CURSORPIPE_DRAIN_TIMEOUT_S",
         default=10.0,
         least=0,
         doc="Seconds that open requests get to end once the server is told to stop.",
+        reload=True,
     )
     log_level: LogLevel = setting(
-        "CURSORPIPE_LOG_LEVEL", default=LogLevel.INFO, doc="`debug`, `info`, `warning` or `error`."
+        "CURSORPIPE_LOG_LEVEL",
+        default=LogLevel.INFO,
+        doc="`debug`, `info`, `warning` or `error`.",
+        reload=True,
     )
     enable_profiling: bool = setting(
-        "CURSORPIPE_ENABLE_PROFILING", default=False, doc="Log when each stage of a request was reached."
+        "CURSORPIPE_ENABLE_PROFILING",
+        default=False,
+        doc="Log when each stage of a request was reached.",
+        reload=True,
     )
 
     def tokens(self) -> Tokens:
@@ -128,6 +147,7 @@ class SettingRow:
     names: tuple[str, ...]
     default: str
     doc: str
+    reload: bool
 
 
 SETTINGS_CLASSES: tuple[type, ...] = (ServerSettings, AgentSettings, SupervisorSettings)
@@ -136,7 +156,7 @@ SETTINGS_CLASSES: tuple[type, ...] = (ServerSettings, AgentSettings, SupervisorS
 def settings_table() -> list[SettingRow]:
     """Return every setting as the README's table shows it."""
     return [
-        SettingRow(spec.names, _as_text(default), spec.doc)
+        SettingRow(spec.names, _as_text(default), spec.doc, spec.reload)
         for cls in SETTINGS_CLASSES
         for spec, _, default in specs(cls).values()
     ]
@@ -155,11 +175,14 @@ def load_settings(
     ``agent`` replace fields, for what the command line sets. Raises SettingsError with every mistake.
     """
     if env_file is not None and not env_file.is_file():
-        raise SettingsError(f"--env-file: there is no file '{env_file}'")
+        raise SettingsError(f"there is no file of settings '{env_file}'")
     path = env_file or Path.cwd() / ".env"
     env = SettingsEnv(eager=False, strip_whitespace=True)
     # Only ever this one file: the search upwards would find some other project's.
-    env.read_env(path, recurse=False)
+    try:
+        env.read_env(path, recurse=False)
+    except (OSError, UnicodeDecodeError) as exc:
+        raise SettingsError(f"the file of settings '{path}' cannot be read ({exc})") from exc
     mistakes: dict[str, str] = {}
     given: dict[str, str] = {}
     values = {cls: _read(cls, env, given, mistakes) for cls in SETTINGS_CLASSES}

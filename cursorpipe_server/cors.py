@@ -7,11 +7,12 @@ import re
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from cursorpipe_server.origins import AllowedOrigins
+from cursorpipe_server.live import LiveSettings
 
 #: The headers of our answers that a page may read.
 EXPOSED_HEADERS = (
     "x-request-id",
+    "openai-processing-ms",
     "x-cursorpipe-backend",
     "x-cursorpipe-model",
     "x-cursorpipe-ignored",
@@ -34,8 +35,8 @@ PREFLIGHT_MAX_AGE_S = 7200
 class Cors:
     """Answers what browsers ask before they let a page of another origin in."""
 
-    def __init__(self, origins: AllowedOrigins, methods: frozenset[str]) -> None:
-        self._origins = origins
+    def __init__(self, live: LiveSettings, methods: frozenset[str]) -> None:
+        self._live = live
         self._methods = ", ".join(sorted(methods))
 
     def preflight(self) -> Middleware:
@@ -59,10 +60,13 @@ class Cors:
 
     async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
         """Let the page read the answer, a stream or an error as well, if its origin is allowed."""
+        origins = self._live.origins
+        if not origins:
+            return
         # On every answer: a cache must not give one origin what was said to another.
         response.headers.add("Vary", "Origin")
         origin = request.headers.get("Origin", "")
-        if origin in self._origins:
+        if origin in origins:
             response.headers["Access-Control-Allow-Origin"] = origin
             response.headers["Access-Control-Expose-Headers"] = ", ".join(EXPOSED_HEADERS)
 
@@ -70,7 +74,7 @@ class Cors:
         return (
             request.method == "OPTIONS"
             and "Access-Control-Request-Method" in request.headers
-            and request.headers.get("Origin", "") in self._origins
+            and request.headers.get("Origin", "") in self._live.origins
         )
 
 

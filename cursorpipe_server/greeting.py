@@ -28,11 +28,16 @@ async def greet(settings: Settings, router: Router, port: int) -> None:
     if settings.agent.stand_in:
         lines.insert(0, "  DEMO MODE  answers come from the bundled demo agent, not from Cursor")
     print("\n".join(lines), flush=True)
-    if not tokens and not _is_loopback(host):
+    if is_open(settings):
         print(_OPEN_WARNING.format(host=shown), flush=True)
     if settings.agent.permissions is Permissions.ALLOW:
         where = settings.agent.workspace or "a private directory, and wherever else this user can"
         print(_ALLOW_WARNING.format(where=where), flush=True)
+
+
+def is_open(settings: Settings) -> bool:
+    """Whether other machines can reach the server and need no token."""
+    return not settings.server.tokens() and not _is_loopback(settings.server.host)
 
 
 _OPEN_WARNING = """

@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from cursorpipe_server.errors import CrossOriginError, ForeignHostError
+from cursorpipe_server.live import LiveSettings
 from cursorpipe_server.origins import (
     FETCH_MARKS,
     AllowedOrigins,
@@ -23,21 +24,20 @@ from cursorpipe_server.origins import (
 from cursorpipe_server.routes import is_public
 
 
-def browser_guard(origins: AllowedOrigins, hosts: frozenset[str] | None) -> Middleware:
+def browser_guard(live: LiveSettings) -> Middleware:
     """Make the middleware that refuses what a foreign page sends.
 
-    ``origins`` may send beside the server's own pages. ``hosts`` are the names by which a browser may
-    reach the server beside addresses and `localhost`; None: any, because a token is asked for. Without
-    one, a page under a name that its owner has pointed at this machine (DNS rebinding) would be of the
-    server's own origin.
+    The allowed origins may send beside the server's own pages. A browser may reach the server by addresses,
+    `localhost` and the allowed hosts; by any name where a token is asked for. Without one, a page under a
+    name that its owner has pointed at this machine (DNS rebinding) would be of the server's own origin.
     """
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         if is_from_browser(request.headers):
-            if _is_cross_origin(request, origins):
+            if _is_cross_origin(request, live.origins):
                 raise CrossOriginError
-            if hosts is not None and not _is_own_host(request, hosts):
+            if not live.tokens and not _is_own_host(request, live.hosts):
                 raise ForeignHostError
         return await handler(request)
 

@@ -3,10 +3,10 @@
 from aiohttp import web
 
 from cursorpipe_core import Router
-from cursorpipe_server.config import Settings
 from cursorpipe_server.inflight import InFlight
+from cursorpipe_server.live import LiveSettings
 
-SETTINGS = web.AppKey("settings", Settings)
+SETTINGS = web.AppKey("settings", LiveSettings)
 ROUTER = web.AppKey("router", Router)
 IN_FLIGHT = web.AppKey("in_flight", InFlight)
 

@@ -43,6 +43,11 @@ def configure_logging(level: LogLevel) -> None:
     handler.setFormatter(logging.Formatter(_FORMAT))
     handler.addFilter(_add_request_id)
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    set_log_level(level)
+
+
+def set_log_level(level: LogLevel) -> None:
+    """Log this program's lines from ``level`` on."""
     for package in ("cursorpipe_core", "cursorpipe_server"):
         logging.getLogger(package).setLevel(level.upper())
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cursorpipe_core import (
@@ -13,6 +12,7 @@ from cursorpipe_core import (
     AgentUnavailableError,
     AuthenticationError,
     BacklogError,
+    InvalidOutputError,
     InvalidRequestError,
     NetworkError,
     QueueFullError,
@@ -20,11 +20,21 @@ from cursorpipe_core import (
     SessionError,
     UnknownModelError,
 )
-from cursorpipe_server.errors import BearerError, CrossOriginError, ForeignHostError, PayloadError
+from cursorpipe_server.errors import (
+    INVALID_REQUEST,
+    BearerError,
+    CrossOriginError,
+    ForeignHostError,
+    PayloadError,
+    UnsupportedParameterError,
+    envelope,
+)
+from cursorpipe_server.sse import DONE, KEEP_ALIVE, frame
 
 #: One of each error of the table; what they are on the wire is asked of the table itself.
 ERROR_EXAMPLES: tuple[Exception, ...] = (
     InvalidRequestError("Missing required parameter: 'messages'.", param="messages"),
+    UnsupportedParameterError("temperature"),
     BearerError(given=False),
     AuthenticationError(),
     CrossOriginError(),
@@ -38,33 +48,42 @@ ERROR_EXAMPLES: tuple[Exception, ...] = (
     BacklogError("The answer was read too slowly."),
     RuntimeError(),
     NetworkError("The agent cannot reach Cursor."),
+    InvalidOutputError(["year: 'eighteen forty-three' is not of type 'integer'"]),
     AgentNotFoundError("agent"),
     AgentUnavailableError("No agent became ready in time."),
     AgentTimeoutError("request", 300.0),
 )
 
-#: What HTTP itself refuses: status -> the body.
-HTTP_REFUSALS: Mapping[int, dict[str, Any]] = {
-    405: {
-        "error": {
-            "message": "Not allowed to GET on /v1/chat/completions.",
-            "type": "invalid_request_error",
-            "param": None,
-            "code": "method_not_allowed",
-        }
-    },
-    413: {
-        "error": {
-            "message": "The request body is larger than this server takes.",
-            "type": "invalid_request_error",
-            "param": None,
-            "code": "request_too_large",
-        }
-    },
-}
+
+def refused_method(method: str, path: str) -> dict[str, Any]:
+    """Return the body of a 405."""
+    return _refusal("method_not_allowed", f"Not allowed to {method} on {path}.")
+
+
+def refused_size() -> dict[str, Any]:
+    """Return the body of a 413."""
+    return _refusal("request_too_large", "The request body is larger than this server takes.")
+
+
+def _refusal(code: str, message: str) -> dict[str, Any]:
+    return {"error": {"message": message, "type": INVALID_REQUEST, "param": None, "code": code}}
+
+
+_DONE, _KEEP_ALIVE = DONE.decode(), KEEP_ALIVE.decode()
 
 _CONVERSATION = [{"role": "user", "content": "What is an API?"}]
-REQUEST_EXAMPLES: Mapping[str, dict[str, Any]] = {
+#: One red pixel.
+_PICTURE = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ"
+    "/pLvAAAAAElFTkSuQmCC"
+)
+_PROGRAMMER_SCHEMA = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "year": {"type": "integer"}},
+    "required": ["name", "year"],
+    "additionalProperties": False,
+}
+CHAT_REQUEST_EXAMPLES: Mapping[str, dict[str, Any]] = {
     "simple": {"summary": "A question", "value": {"model": "auto", "messages": _CONVERSATION}},
     "stream": {
         "summary": "Instructions, streamed",
@@ -79,32 +98,107 @@ REQUEST_EXAMPLES: Mapping[str, dict[str, Any]] = {
         "summary": "A pinned model",
         "value": {"model": "claude-4.5-sonnet-thinking", "messages": _CONVERSATION},
     },
+    "choices": {
+        "summary": "Two answers, limited",
+        "value": {"messages": _CONVERSATION, "n": 2, "stop": ["\n\n"], "max_completion_tokens": 50},
+    },
+    "json": {
+        "summary": "JSON by a schema",
+        "value": {
+            "messages": [
+                {
+                    "role": "user",
+                    "content": "Who wrote the first program, and when? As in "
+                    '{"name": "Tim Berners-Lee", "year": 1991}.',
+                }
+            ],
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "programmer", "schema": _PROGRAMMER_SCHEMA},
+            },
+        },
+    },
+    "image": {
+        "summary": "A question about an image",
+        "value": {
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "text", "text": "What colour is this?"},
+                        {"type": "image_url", "image_url": {"url": _PICTURE}},
+                    ],
+                }
+            ]
+        },
+    },
+    "tools": {
+        "summary": "A conversation in which a tool was called",
+        "value": {
+            "messages": [
+                {"role": "user", "content": "How warm is it in Oslo?"},
+                {
+                    "role": "assistant",
+                    "content": None,
+                    "tool_calls": [
+                        {
+                            "id": "call_1",
+                            "type": "function",
+                            "function": {"name": "temperature", "arguments": '{"city": "Oslo"}'},
+                        }
+                    ],
+                },
+                {"role": "tool", "tool_call_id": "call_1", "content": "7 °C"},
+            ]
+        },
+    },
+}
+TEXT_REQUEST_EXAMPLES: Mapping[str, dict[str, Any]] = {
+    "simple": {"summary": "A question", "value": {"model": "auto", "prompt": "What is an API?"}},
+    "stream": {
+        "summary": "Streamed, with usage",
+        "value": {
+            "prompt": "What is an API?",
+            "max_tokens": 50,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        },
+    },
+    "prompts": {
+        "summary": "Two prompts",
+        "value": {"prompt": ["What is an API?", "What is a token?"]},
+    },
 }
 
-_ANSWER: Mapping[str, Any] = {
-    "id": "chatcmpl-7f3a",
-    "object": "chat.completion",
-    "created": 1712160000,
-    "model": "auto",
-}
+_CREATED = 1712160000
 _USAGE: Mapping[str, Any] = {
     "prompt_tokens": 12,
-    "completion_tokens": 9,
-    "total_tokens": 21,
+    "completion_tokens": 17,
+    "total_tokens": 29,
     "prompt_tokens_details": {"cached_tokens": 0},
+    "completion_tokens_details": {"reasoning_tokens": 5},
 }
 _TEXT = "An API is a set of rules by which programs talk."
-_MESSAGE = {"role": "assistant", "content": _TEXT, "refusal": None}
-COMPLETION_EXAMPLE: Mapping[str, Any] = {
-    **_ANSWER,
+_THOUGHT = "A definition is wanted."
+_CHAT_ANSWER = {"id": "chatcmpl-7f3a", "created": _CREATED, "model": "auto"}
+_TEXT_ANSWER = {"id": "cmpl-7f3a", "object": "text_completion", "created": _CREATED, "model": "auto"}
+_MESSAGE = {"role": "assistant", "content": _TEXT, "refusal": None, "reasoning_content": _THOUGHT}
+CHAT_EXAMPLE: Mapping[str, Any] = {
+    **_CHAT_ANSWER,
+    "object": "chat.completion",
     "choices": [{"index": 0, "message": _MESSAGE, "logprobs": None, "finish_reason": "stop"}],
+    "usage": _USAGE,
+}
+TEXT_EXAMPLE: Mapping[str, Any] = {
+    **_TEXT_ANSWER,
+    "choices": [{"text": _TEXT, "index": 0, "logprobs": None, "finish_reason": "stop"}],
     "usage": _USAGE,
 }
 MODEL_EXAMPLE: Mapping[str, Any] = {
     "id": "claude-4.5-sonnet-thinking",
     "object": "model",
-    "created": 1712160000,
-    "owned_by": "cursor",
+    "created": _CREATED,
+    "owned_by": "anthropic",
 }
 READY_EXAMPLE: Mapping[str, Any] = {
     "version": "1.0.0",
@@ -145,18 +239,45 @@ NOT_READY_EXAMPLE: Mapping[str, Any] = {
 }
 
 
-def stream_example() -> str:
-    """Return a streamed answer as it is on the wire."""
-    chunk = {**_ANSWER, "object": "chat.completion.chunk", "usage": None}
+def chat_stream_examples() -> dict[str, dict[str, Any]]:
+    """Return streamed answers to a conversation as they are on the wire."""
+    chunk = {**_CHAT_ANSWER, "object": "chat.completion.chunk"}
     deltas: list[tuple[dict[str, str], str | None]] = [
         ({"role": "assistant", "content": ""}, None),
+        ({"reasoning_content": _THOUGHT}, None),
         ({"content": _TEXT[:9]}, None),
         ({"content": _TEXT[9:]}, None),
         ({}, "stop"),
     ]
-    events = [
-        {**chunk, "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]}
-        for delta, reason in deltas
+    choices = [
+        {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason} for delta, reason in deltas
     ]
-    lines = [json.dumps(event) for event in (*events, {**chunk, "choices": [], "usage": _USAGE})]
-    return "".join(f"data: {line}\n\n" for line in (*lines, "[DONE]"))
+    return _stream_examples(chunk, choices)
+
+
+def text_stream_examples() -> dict[str, dict[str, Any]]:
+    """Return streamed answers to a prompt as they are on the wire."""
+    texts = [(_TEXT[:9], None), (_TEXT[9:], None), ("", "stop")]
+    choices = [
+        {"text": text, "index": 0, "logprobs": None, "finish_reason": reason} for text, reason in texts
+    ]
+    return _stream_examples(_TEXT_ANSWER, choices)
+
+
+def _stream_examples(chunk: Mapping[str, Any], choices: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    plain = [_event({**chunk, "choices": [choice]}) for choice in choices]
+    counted = [_event({**chunk, "choices": [choice], "usage": None}) for choice in choices]
+    usage = _event({**chunk, "choices": [], "usage": _USAGE})
+    failure = _event(envelope(AgentCrashError("The agent was killed by SIGKILL (out of memory?).")))
+    return {
+        "answer": {"summary": "An answer", "value": "".join([*plain, _DONE])},
+        "usage": {"summary": "With the usage", "value": "".join([*counted, usage, _DONE])},
+        "failure": {
+            "summary": "After a silence, and failed on the way",
+            "value": "".join([_KEEP_ALIVE, *plain[:-1], failure]),
+        },
+    }
+
+
+def _event(data: Mapping[str, Any]) -> str:
+    return frame(data).decode()

@@ -9,7 +9,8 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema
 
 from cursorpipe_core import SlotState, Strategy
-from cursorpipe_server.chat.schemas import ChatCompletionRequest
+from cursorpipe_server.chat.schemas import MAX_CHOICES, ChatCompletionRequest
+from cursorpipe_server.completions.schemas import TextCompletionRequest
 
 #: A JSON schema, or a part of one.
 Schema = dict[str, Any]
@@ -24,7 +25,7 @@ def ref(name: str) -> Schema:
 
 def schemas() -> dict[str, Schema]:
     """Return every schema of the document by its name."""
-    return {**_request_schemas(), **_CHAT, **_MODELS, **_ERRORS, **_OPERATIONS}
+    return {**_request_schemas(), **_CHAT, **_TEXT, **_USAGE, **_MODELS, **_ERRORS, **_OPERATIONS}
 
 
 class _Untitled(GenerateJsonSchema):
@@ -36,9 +37,12 @@ class _Untitled(GenerateJsonSchema):
 
 
 def _request_schemas() -> dict[str, Schema]:
-    body = ChatCompletionRequest.model_json_schema(ref_template=REF_TEMPLATE, schema_generator=_Untitled)
-    parts = body.pop("$defs", {})
-    return {ChatCompletionRequest.__name__: body, **parts}
+    found: dict[str, Schema] = {}
+    for model in (ChatCompletionRequest, TextCompletionRequest):
+        body = model.model_json_schema(ref_template=REF_TEMPLATE, schema_generator=_Untitled)
+        found |= body.pop("$defs", {})
+        found[model.__name__] = body
+    return found
 
 
 def _object(properties: Mapping[str, Schema], *, about: str, optional: Iterable[str] = ()) -> Schema:
@@ -67,15 +71,68 @@ def _list(items: Schema, about: str) -> Schema:
     return {"type": "array", "items": items, "description": about}
 
 
-def _or_null(schema: Schema) -> Schema:
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
 _CREATED: Schema = {"type": "integer", "description": "Unix time in seconds."}
 _ID = _text("Begins with `chatcmpl-`; the same in all chunks of an answer.")
+_TEXT_ID = _text("Begins with `cmpl-`; the same in all chunks of an answer.")
 _MODEL = _text("The model as it was asked for; `auto` if none was.")
-_INDEX: Schema = {"const": 0, "description": "There is always one choice."}
+_INDEX: Schema = {
+    "type": "integer",
+    "minimum": 0,
+    "maximum": MAX_CHOICES - 1,
+    "description": "Which of the `n` answers this is.",
+}
+_TEXT_INDEX: Schema = {
+    **_INDEX,
+    "description": "Which of the answers this is: the `n` to the first prompt come first.",
+}
+_LOGPROBS: Schema = {"type": "null", "description": "The agent reports none."}
 _FINISH_REASONS = ["stop", "length", "content_filter"]
+_FINISH_REASON: Schema = {
+    "enum": _FINISH_REASONS,
+    "description": "Why the answer ended. `stop`: of itself, or at one of `stop`; `length`: at the limit of "
+    "tokens; `content_filter`: the agent refused.",
+}
+_NO_FINISH_REASON_YET: Schema = {
+    "enum": [*_FINISH_REASONS, None],
+    "description": "Null until the answer ends.",
+}
+
+
+def _choices(schema: str) -> Schema:
+    about = f"As many as `n`, at most {MAX_CHOICES}, in the order of their `index`."
+    return {**_list(ref(schema), about), "minItems": 1, "maxItems": MAX_CHOICES}
+
+
+def _chunk_choices(schema: str) -> Schema:
+    about = "One; chunks of several answers come as they are made. None in the last chunk with the usage."
+    return {**_list(ref(schema), about), "maxItems": 1}
+
+
+_CHUNK_USAGE: Schema = {
+    "anyOf": [ref("Usage"), {"type": "null"}],
+    "description": "Only with `stream_options.include_usage`; null in all chunks but the last.",
+}
+
+
+def _event(chunk: str) -> Schema:
+    """Return the schema of an event of a stream, as whoever reads the stream finds it in `data`."""
+    return _object(
+        {
+            "data": {
+                "type": "string",
+                "anyOf": [
+                    {"const": "[DONE]"},
+                    {
+                        "contentMediaType": "application/json",
+                        "contentSchema": {"anyOf": [ref(chunk), ref("Error")]},
+                    },
+                ],
+                "description": f"A `{chunk}`, or the end: `[DONE]`, or the `Error` that ended it.",
+            }
+        },
+        about="One server-sent event.",
+    )
+
 
 _CHAT: dict[str, Schema] = {
     "ChatCompletion": _object(
@@ -84,30 +141,31 @@ _CHAT: dict[str, Schema] = {
             "object": {"const": "chat.completion"},
             "created": _CREATED,
             "model": _MODEL,
-            "choices": {**_list(ref("Choice"), "The one answer."), "minItems": 1, "maxItems": 1},
-            "usage": _or_null(ref("Usage")),
+            "choices": _choices("Choice"),
+            "usage": ref("Usage"),
         },
         about="A whole answer.",
     ),
     "Choice": _object(
         {
             "index": _INDEX,
-            "message": ref("AssistantMessage"),
-            "logprobs": {"type": "null", "description": "The agent reports none."},
-            "finish_reason": {
-                "enum": _FINISH_REASONS,
-                "description": "Why the answer ended; `content_filter`: the agent refused.",
-            },
+            "message": ref("AnswerMessage"),
+            "logprobs": _LOGPROBS,
+            "finish_reason": _FINISH_REASON,
         },
         about="An answer and why it ended.",
     ),
-    "AssistantMessage": _object(
+    "AnswerMessage": _object(
         {
             "role": {"const": "assistant"},
             "content": _text("The text of the answer."),
             "refusal": {"type": "null", "description": "A refusal of the agent is part of its text."},
+            "reasoning_content": _text(
+                "What the agent thought, if it said so; never with `CURSORPIPE_REASONING=off`."
+            ),
         },
         about="What the agent said.",
+        optional={"reasoning_content"},
     ),
     "ChatCompletionChunk": _object(
         {
@@ -115,41 +173,91 @@ _CHAT: dict[str, Schema] = {
             "object": {"const": "chat.completion.chunk"},
             "created": _CREATED,
             "model": _MODEL,
-            "choices": {
-                **_list(ref("ChunkChoice"), "One, or none in the last chunk with the usage."),
-                "maxItems": 1,
-            },
-            "usage": {
-                **_or_null(ref("Usage")),
-                "description": "Only with `stream_options.include_usage`; null in all chunks but the last.",
-            },
+            "choices": _chunk_choices("ChunkChoice"),
+            "usage": _CHUNK_USAGE,
         },
-        about="One event of a streamed answer.",
+        about="What one event of a streamed answer carries.",
         optional={"usage"},
     ),
+    "ChatCompletionEvent": _event("ChatCompletionChunk"),
     "ChunkChoice": _object(
         {
             "index": _INDEX,
-            "delta": _object(
-                {"role": {"const": "assistant"}, "content": _text("The next piece of the text.")},
-                about="What is new.",
-                optional={"role", "content"},
-            ),
-            "finish_reason": {
-                "enum": [*_FINISH_REASONS, None],
-                "description": "Null until the answer ends.",
-            },
+            "delta": ref("Delta"),
+            "logprobs": _LOGPROBS,
+            "finish_reason": _NO_FINISH_REASON_YET,
         },
-        about="The next piece of the answer.",
+        about="The next piece of an answer.",
     ),
+    "Delta": _object(
+        {
+            "role": {"const": "assistant", "description": "In the first chunk of an answer."},
+            "content": _text("The next piece of the text."),
+            "reasoning_content": _text("The next piece of what the agent thinks."),
+        },
+        about="What is new; empty in the chunk that ends an answer.",
+        optional={"role", "content", "reasoning_content"},
+    ),
+}
+
+_TEXT: dict[str, Schema] = {
+    "TextCompletion": _object(
+        {
+            "id": _TEXT_ID,
+            "object": {"const": "text_completion"},
+            "created": _CREATED,
+            "model": _MODEL,
+            "choices": _choices("TextChoice"),
+            "usage": ref("Usage"),
+        },
+        about="A whole answer to one or more prompts.",
+    ),
+    "TextChoice": _object(
+        {
+            "text": _text("The text of the answer."),
+            "index": _TEXT_INDEX,
+            "logprobs": _LOGPROBS,
+            "finish_reason": _FINISH_REASON,
+        },
+        about="An answer and why it ended.",
+    ),
+    "TextCompletionChunk": _object(
+        {
+            "id": _TEXT_ID,
+            "object": {"const": "text_completion"},
+            "created": _CREATED,
+            "model": _MODEL,
+            "choices": _chunk_choices("TextChunkChoice"),
+            "usage": _CHUNK_USAGE,
+        },
+        about="What one event of a streamed answer carries.",
+        optional={"usage"},
+    ),
+    "TextCompletionEvent": _event("TextCompletionChunk"),
+    "TextChunkChoice": _object(
+        {
+            "text": _text("The next piece of the text; empty in the chunk that ends an answer."),
+            "index": _TEXT_INDEX,
+            "logprobs": _LOGPROBS,
+            "finish_reason": _NO_FINISH_REASON_YET,
+        },
+        about="The next piece of an answer.",
+    ),
+}
+
+_USAGE: dict[str, Schema] = {
     "Usage": _object(
         {
             "prompt_tokens": _count("Tokens of the conversation, with the cached ones."),
-            "completion_tokens": _count("Tokens of the answer."),
+            "completion_tokens": _count("Tokens of all answers, with the thoughts."),
             "total_tokens": _count("The sum of both."),
             "prompt_tokens_details": _object(
                 {"cached_tokens": _count("Tokens that a cache of the provider held.")},
                 about="What the tokens of the conversation were.",
+            ),
+            "completion_tokens_details": _object(
+                {"reasoning_tokens": _count("Tokens of the thoughts; always estimated.")},
+                about="What the tokens of the answers were.",
             ),
         },
         about="Tokens of the request; `x-cursorpipe-usage` says whether they are estimated.",
@@ -162,12 +270,15 @@ _MODELS: dict[str, Schema] = {
             "id": _text("The name that `model` takes."),
             "object": {"const": "model"},
             "created": {**_CREATED, "description": "A fixed date: the agent tells none."},
-            "owned_by": _text("Always `cursor`."),
+            "owned_by": _text(
+                "Who makes models of this family, by the name: `anthropic`, `openai`, `google`, …; `cursor` "
+                "for all others."
+            ),
         },
         about="A model that can be asked for.",
     ),
     "ModelList": _object(
-        {"object": {"const": "list"}, "data": _list(ref("Model"), "`auto` is always among them.")},
+        {"object": {"const": "list"}, "data": _list(ref("Model"), "`auto` is the first, aliases come last.")},
         about="The models that can be asked for.",
     ),
 }
@@ -179,7 +290,10 @@ _ERRORS: dict[str, Schema] = {
                 {
                     "message": _text("What happened, for people."),
                     "type": _text("The kind of error."),
-                    "param": _text("The member of the request that is wrong.", null=True),
+                    "param": _text(
+                        "The path of the member of the request that is wrong, such as `messages.0.role`.",
+                        null=True,
+                    ),
                     "code": _text("The cause, for programs.", null=True),
                 },
                 about="The error.",

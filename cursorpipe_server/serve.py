@@ -8,15 +8,17 @@ import errno
 import logging
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from aiohttp import web
 
 from cursorpipe_server.app import create_app
 from cursorpipe_server.config import Settings
 from cursorpipe_server.greeting import greet
+from cursorpipe_server.hangup import has_terminal
 from cursorpipe_server.inflight import InFlight
-from cursorpipe_server.keys import IN_FLIGHT, ROUTER
+from cursorpipe_server.keys import IN_FLIGHT, ROUTER, SETTINGS
+from cursorpipe_server.reload import reload
 
 logger = logging.getLogger(__name__)
 
@@ -30,18 +32,31 @@ class ListenError(Exception):
     """The server cannot listen where it should; the message says so to the operator."""
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, read: Callable[[], Settings], *, attended: bool = False) -> None:
     """Serve until SIGINT or SIGTERM; raises ListenError.
 
     The first signal closes the port and lets open requests end within the drain time, a second one ends
-    them at once; then the agents are stopped.
+    them at once; then the agents are stopped. SIGHUP takes over what ``read`` gives by then; but if the
+    server is ``attended`` and its terminal is gone, it means the end as well.
     """
     stop, hurry = asyncio.Event(), asyncio.Event()
     # The port first: a second start by mistake must not start agents.
     listeners = _listen(settings)
     app = create_app(settings)
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=CANCEL_TIMEOUT_S)
-    with _signals(stop, hurry):
+
+    def end() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    def hang_up() -> None:
+        if attended and not has_terminal():
+            end()
+        elif stop.is_set():
+            logger.info("SIGHUP: the server is stopping, its settings stay")
+        else:
+            reload(app, read)
+
+    with _handlers({signal.SIGINT: end, signal.SIGTERM: end, signal.SIGHUP: hang_up}):
         try:
             await runner.setup()
             sites = [web.SockSite(runner, listener, backlog=BACKLOG) for listener in listeners]
@@ -55,7 +70,7 @@ async def serve(settings: Settings) -> None:
             app[IN_FLIGHT].closing = True
             for site in sites:
                 await site.stop()
-            await _drain(app[IN_FLIGHT], hurry, settings.server.drain_timeout_s)
+            await _drain(app[IN_FLIGHT], hurry, app[SETTINGS].settings.server.drain_timeout_s)
         finally:
             await runner.cleanup()
             for listener in listeners:
@@ -75,19 +90,15 @@ async def _drain(in_flight: InFlight, hurry: asyncio.Event, timeout_s: float) ->
 
 
 @contextlib.contextmanager
-def _signals(stop: asyncio.Event, hurry: asyncio.Event) -> Iterator[None]:
-    """Set ``stop`` at the first signal and ``hurry`` at the second."""
+def _handlers(handlers: Mapping[signal.Signals, Callable[[], None]]) -> Iterator[None]:
+    """Have the loop call a handler for each signal that comes."""
     loop = asyncio.get_running_loop()
-
-    def heard() -> None:
-        (hurry if stop.is_set() else stop).set()
-
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(signum, heard)
+    for signum, handler in handlers.items():
+        loop.add_signal_handler(signum, handler)
     try:
         yield
     finally:
-        for signum in (signal.SIGINT, signal.SIGTERM):
+        for signum in handlers:
             loop.remove_signal_handler(signum)
 
 

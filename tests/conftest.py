@@ -28,3 +28,5 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--chaos-seconds", default="15", help="how long the chaos lasts")
     parser.addoption("--chaos-seed", default="1", help="what the chaos is drawn from")
     parser.addoption("--leak-requests", default="300", help="how many requests are looked at for leaks")
+    parser.addoption("--schemathesis-examples", default="20", help="random requests to each operation")
+    parser.addoption("--schemathesis-seed", default="1", help="what the random requests are drawn from")

@@ -23,6 +23,7 @@ from cursorpipe_server.routes import ROUTES
 
 ROOT = Path(__file__).resolve().parent.parent
 DEPLOY = ROOT / "deploy"
+STEPS = DEPLOY / "README.md"
 UNIT = DEPLOY / "systemd" / "cursorpipe.service"
 ENV_EXAMPLE = DEPLOY / "systemd" / "cursorpipe.env.example"
 DOCKERFILE = DEPLOY / "docker" / "Dockerfile"
@@ -124,7 +125,17 @@ def test_the_unit_leaves_the_compiler_of_node_alone() -> None:
 
 def test_the_unit_starts_the_module() -> None:
     (command,) = unit_values("ExecStart")
-    assert command.split()[1:] == ["-m", "cursorpipe_server"]
+    assert command.split()[1:3] == ["-m", "cursorpipe_server"]
+
+
+def test_a_reload_of_the_unit_reads_the_file_that_the_steps_install() -> None:
+    # systemd's own EnvironmentFile would come before the file, with the values of the start.
+    (command,) = unit_values("ExecStart")
+    assert command.split()[3:] == ["--env-file", "/etc/cursorpipe/cursorpipe.env"]
+    assert unit_values("EnvironmentFile") == []
+    assert unit_values("ExecReload") == ["/bin/kill -HUP $MAINPID"]
+    (user,) = unit_values("User")
+    assert f"install -g {user} -m 0640 {ENV_EXAMPLE.relative_to(ROOT)} /etc/cursorpipe/" in STEPS.read_text()
 
 
 def test_open_requests_can_end_before_the_unit_is_killed() -> None:

@@ -22,7 +22,8 @@ def test_the_settings_table_is_the_codes() -> None:
     for row in settings_table():
         names = ", ".join(f"`{name}`" for name in row.names)
         default = f"`{row.default}`" if row.default else ""
-        expected.append(f"| {names} | {default} | {row.doc} |")
+        mark = " ↻" if row.reload else ""
+        expected.append(f"| {names} | {default} | {row.doc}{mark} |")
     assert rows == expected
 
 

@@ -7,8 +7,18 @@ import binascii
 import re
 from collections.abc import Iterator, Sequence
 
+from pydantic import BaseModel
+
 from cursorpipe_core import Image, InvalidRequestError, Message, Role, ToolCall
-from cursorpipe_server.chat.schemas import ChatMessage, ContentPart
+from cursorpipe_server.chat.message_schemas import (
+    AssistantMessage,
+    ChatMessage,
+    ImagePart,
+    RefusalPart,
+    TextPart,
+    ToolMessage,
+    UserMessage,
+)
 
 _ROLES = {"developer": Role.SYSTEM, "function": Role.TOOL}
 
@@ -23,32 +33,30 @@ def to_messages(messages: Sequence[ChatMessage]) -> list[Message]:
 
 
 def _message(at: str, message: ChatMessage) -> Message:
-    if message.content is None and message.role != "assistant":
-        raise _invalid(f"{at}.content", "expected a string or a list of parts, got null")
-    if message.role == "tool" and not message.tool_call_id:
-        raise InvalidRequestError(
-            f"Missing required parameter: '{at}.tool_call_id'.", param=f"{at}.tool_call_id"
-        )
-    if message.role == "function" and not message.name:
-        raise InvalidRequestError(f"Missing required parameter: '{at}.name'.", param=f"{at}.name")
-    parts = message.content if isinstance(message.content, list) else []
     return Message(
         _ROLES.get(message.role) or Role(message.role),
         _text(message),
         message.name,
-        images=tuple(_images(at, message.role, parts)),
-        calls=tuple(_calls(at, message)),
-        call_id=message.tool_call_id,
+        images=tuple(_images(at, message)) if isinstance(message, UserMessage) else (),
+        calls=tuple(_calls(at, message)) if isinstance(message, AssistantMessage) else (),
+        call_id=message.tool_call_id if isinstance(message, ToolMessage) else None,
     )
 
 
 def _text(message: ChatMessage) -> str:
     if isinstance(message.content, list):
-        return "".join(part.text or part.refusal or "" for part in message.content)
-    return message.content or message.refusal or ""
+        return "".join(_words(part) for part in message.content)
+    refusal = message.refusal if isinstance(message, AssistantMessage) else None
+    return message.content or refusal or ""
 
 
-def _calls(at: str, message: ChatMessage) -> Iterator[ToolCall]:
+def _words(part: BaseModel) -> str:
+    if isinstance(part, TextPart):
+        return part.text
+    return part.refusal if isinstance(part, RefusalPart) else ""
+
+
+def _calls(at: str, message: AssistantMessage) -> Iterator[ToolCall]:
     for index, call in enumerate(message.tool_calls or ()):
         if call.function is not None:
             yield ToolCall(call.id, call.function.name, call.function.arguments)
@@ -61,16 +69,11 @@ def _calls(at: str, message: ChatMessage) -> Iterator[ToolCall]:
         yield ToolCall("", message.function_call.name, message.function_call.arguments)
 
 
-def _images(at: str, role: str, parts: Sequence[ContentPart]) -> Iterator[Image]:
+def _images(at: str, message: UserMessage) -> Iterator[Image]:
+    parts = message.content if isinstance(message.content, list) else ()
     for index, part in enumerate(parts):
-        if part.type != "image_url":
-            continue
-        param = f"{at}.content.{index}.image_url"
-        if role != "user":
-            raise _invalid(param, "only a user's message can have images")
-        if part.image_url is None:
-            raise InvalidRequestError(f"Missing required parameter: '{param}'.", param=param)
-        yield _image(f"{param}.url", part.image_url.url)
+        if isinstance(part, ImagePart):
+            yield _image(f"{at}.content.{index}.image_url.url", part.image_url.url)
 
 
 def _image(param: str, url: str) -> Image:

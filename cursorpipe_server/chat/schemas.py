@@ -8,103 +8,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
+
+from cursorpipe_server.chat.message_schemas import ChatMessage
 
 #: The most messages a request may have; no client of today comes near it.
 MAX_MESSAGES = 10_000
 #: The most answers to one request, each of which is a turn of an agent.
 MAX_CHOICES = 8
 
+#: The empty name is none; see `is_model_name`.
+MODEL_NAME = r"^$|^[^\s\x00-\x20\x7f-][^\s\x00-\x20\x7f]{0,255}$"
+
 _STRICT = ConfigDict(extra="allow", strict=True)
-
-
-def _refuse_media(part: Any) -> Any:
-    kind = part.get("type") if isinstance(part, dict) else None
-    if isinstance(kind, str) and kind not in {"text", "refusal", "image_url"}:
-        raise ValueError(f"content of type '{kind}' is not supported; send text or images")
-    return part
-
-
-class ImageUrl(BaseModel):
-    """Where an image is: in the request itself."""
-
-    model_config = _STRICT
-
-    url: str = Field(
-        description="A data URL, `data:image/png;base64,…`: PNG, JPEG, GIF or WebP. Nothing is fetched."
-    )
-    detail: str | None = Field(default=None, description="Has no effect.")
-
-
-class ContentPart(BaseModel):
-    """A part of a message's content."""
-
-    model_config = ConfigDict(
-        extra="allow", strict=True, json_schema_extra={"example": {"type": "text", "text": "Hello"}}
-    )
-
-    type: Literal["text", "refusal", "image_url"] = Field(
-        description="`text`; `image_url` in a user's message; `refusal` in an assistant's."
-    )
-    text: str | None = Field(default=None, description="The text of a `text` part.")
-    refusal: str | None = Field(default=None, description="The text of a `refusal` part.")
-    image_url: ImageUrl | None = Field(default=None, description="The image of an `image_url` part.")
-
-
-Part = Annotated[ContentPart, BeforeValidator(_refuse_media)]
-
-
-class CalledFunction(BaseModel):
-    """A function that an assistant's message called."""
-
-    model_config = _STRICT
-
-    name: str = Field(description="The name of the function.")
-    arguments: str = Field(description="The arguments, JSON in a string.")
-
-
-class CalledCustomTool(BaseModel):
-    """A custom tool that an assistant's message called."""
-
-    model_config = _STRICT
-
-    name: str = Field(description="The name of the tool.")
-    input: str = Field(description="What it was given.")
-
-
-class MessageToolCall(BaseModel):
-    """A call of a tool in an assistant's message."""
-
-    model_config = _STRICT
-
-    id: str = Field(description="What the tool's result refers to.")
-    type: str = Field(default="function", description="`function` or `custom`.")
-    function: CalledFunction | None = Field(default=None, description="The call of a `function`.")
-    custom: CalledCustomTool | None = Field(default=None, description="The call of a `custom` tool.")
-
-
-class ChatMessage(BaseModel):
-    """One message of the conversation."""
-
-    model_config = _STRICT
-
-    role: Literal["system", "developer", "user", "assistant", "tool", "function"] = Field(
-        description="Who speaks. `developer` counts as `system`, `function` as `tool`."
-    )
-    content: str | list[Part] | None = Field(
-        default=None, description="The text, whole or in parts. Only an assistant's may be missing."
-    )
-    name: str | None = Field(default=None, description="Tells speakers of the same role apart.")
-    refusal: str | None = Field(default=None, description="What an assistant said instead of an answer.")
-    tool_calls: list[MessageToolCall] | None = Field(
-        default=None, description="The tools that an assistant's message called."
-    )
-    function_call: CalledFunction | None = Field(
-        default=None, description="The function that an assistant's message called, in the older form."
-    )
-    tool_call_id: str | None = Field(
-        default=None, description="The call that a tool's message is the result of."
-    )
 
 
 class StreamOptions(BaseModel):
@@ -127,9 +43,10 @@ class JsonSchema(BaseModel):
         pattern=r"^[a-zA-Z0-9_-]{1,64}$", description="A name for the schema, which the agent is told."
     )
     description: str | None = Field(default=None, description="What the answer is for.")
-    schema_: dict[str, Any] | bool | None = Field(
+    schema_: dict[str, Any] | None = Field(
         default=None,
         alias="schema",
+        examples=[{"type": "object", "properties": {"answer": {"type": "string"}}}],
         description="The schema; by default that of 2020-12. References within it only, no "
         "`patternProperties`.",
     )
@@ -138,13 +55,32 @@ class JsonSchema(BaseModel):
     )
 
 
-class ResponseFormat(BaseModel):
-    """The format of the answer."""
+class TextFormat(BaseModel):
+    """The ordinary way: no format."""
 
     model_config = _STRICT
 
-    type: Literal["text", "json_object", "json_schema"] = Field(description="`text` is the ordinary way.")
-    json_schema: JsonSchema | None = Field(default=None, description="With `json_schema`.")
+    type: Literal["text"] = Field(description="The kind of format.")
+
+
+class JsonObjectFormat(BaseModel):
+    """Any JSON object."""
+
+    model_config = _STRICT
+
+    type: Literal["json_object"] = Field(description="The kind of format.")
+
+
+class JsonSchemaFormat(BaseModel):
+    """JSON that is valid by a schema."""
+
+    model_config = _STRICT
+
+    type: Literal["json_schema"] = Field(description="The kind of format.")
+    json_schema: JsonSchema = Field(description="What the answer is checked by.")
+
+
+ResponseFormat = Annotated[TextFormat | JsonObjectFormat | JsonSchemaFormat, Field(discriminator="type")]
 
 
 class FunctionDefinition(BaseModel):
@@ -167,6 +103,13 @@ class Tool(BaseModel):
     function: FunctionDefinition | None = Field(default=None, description="The tool of kind `function`.")
 
 
+#: The document's words for what `check_stream_options` refuses.
+STREAM_OPTIONS_NEED_STREAM: dict[str, Any] = {
+    "if": {"required": ["stream_options"], "properties": {"stream_options": {"type": "object"}}},
+    "then": {"required": ["stream"], "properties": {"stream": {"const": True}}},
+}
+
+
 class Bookkeeping(BaseModel):
     """Parameters that are the caller's own notes: there is nothing of them to honour."""
 
@@ -179,9 +122,21 @@ class Bookkeeping(BaseModel):
     prompt_cache_retention: str | None = Field(default=None, description="Accepted.")
 
 
+def _whole(number: Any) -> Any:
+    # JSON has one kind of number, and some programs write 1 as 1.0. From 2^53 on a float is not one number.
+    if isinstance(number, float) and number.is_integer() and abs(number) < 2**53:
+        return int(number)
+    return number
+
+
+WHOLE = BeforeValidator(_whole)
 Bias = Annotated[float, Field(ge=-100, le=100)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 StopText = Annotated[str, StringConstraints(min_length=1)]
+#: A name that a model can have; what is none is refused before any model is looked for.
+ModelName = Annotated[str, WithJsonSchema({"type": "string", "pattern": MODEL_NAME, "examples": ["auto"]})]
+TokenLimit = Annotated[int, Field(ge=1, le=2**63 - 1), WHOLE]
+ChoiceCount = Annotated[int, Field(ge=1, le=MAX_CHOICES), WHOLE]
 
 
 class Sampling(BaseModel):
@@ -189,10 +144,41 @@ class Sampling(BaseModel):
 
     temperature: float | None = Field(default=None, ge=0, le=2, description="Has no effect.")
     top_p: float | None = Field(default=None, ge=0, le=1, description="Has no effect.")
-    seed: int | None = Field(default=None, ge=-(2**63), le=2**63 - 1, description="Has no effect.")
+    seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1), WHOLE] | None = Field(
+        default=None, description="Has no effect."
+    )
     presence_penalty: Penalty | None = Field(default=None, description="Has no effect.")
     frequency_penalty: Penalty | None = Field(default=None, description="Has no effect.")
     logit_bias: dict[str, Bias] | None = Field(default=None, description="Has no effect.")
+
+
+#: The next three are refused in words of ours where they ask for what there is not, so the types are wider
+#: than what the document says.
+Modality = Annotated[Literal["text", "audio"], WithJsonSchema({"const": "text"})]
+_NOT_REQUIRED: dict[str, Any] = {"type": "string", "enum": ["none", "auto"]}
+ToolChoice = Annotated[
+    str | dict[str, Any],
+    WithJsonSchema(
+        {
+            "anyOf": [
+                _NOT_REQUIRED,
+                {
+                    "type": "object",
+                    "properties": {
+                        "type": {"const": "allowed_tools"},
+                        "allowed_tools": {
+                            "type": "object",
+                            "properties": {"mode": {"const": "auto"}},
+                            "required": ["mode"],
+                        },
+                    },
+                    "required": ["type", "allowed_tools"],
+                },
+            ]
+        }
+    ),
+]
+FunctionChoice = Annotated[str | dict[str, Any], WithJsonSchema(_NOT_REQUIRED)]
 
 
 class ChatCompletionRequest(Bookkeeping, Sampling):
@@ -202,34 +188,30 @@ class ChatCompletionRequest(Bookkeeping, Sampling):
     listed here; with `CURSORPIPE_STRICT_PARAMS` it is refused instead.
     """
 
-    model_config = _STRICT
+    model_config = ConfigDict(extra="allow", strict=True, json_schema_extra=STREAM_OPTIONS_NEED_STREAM)
 
     messages: list[ChatMessage] = Field(
         min_length=1, max_length=MAX_MESSAGES, description="The conversation so far, oldest first."
     )
-    model: str | None = Field(
+    model: ModelName | None = Field(
         default=None,
         description="`auto`, or absent: Cursor picks, on a warm agent. A name from `/v1/models` pins that "
         "model, on a process of its own.",
     )
     stream: bool | None = Field(default=None, description="Send the answer as server-sent events.")
     stream_options: StreamOptions | None = Field(default=None, description="Only with `stream`.")
-    n: int | None = Field(
-        default=None,
-        ge=1,
-        le=MAX_CHOICES,
-        description="How many answers, each a turn of an agent of its own.",
+    n: ChoiceCount | None = Field(
+        default=None, description="How many answers, each a turn of an agent of its own."
     )
     stop: StopText | Annotated[list[StopText], Field(max_length=4)] | None = Field(
         default=None, description="Up to 4 texts before which the answer ends."
     )
-    max_completion_tokens: int | None = Field(
+    max_completion_tokens: TokenLimit | None = Field(
         default=None,
-        ge=1,
         description="Tokens, as estimated from the text, after which the answer ends. Thoughts do not count.",
     )
-    max_tokens: int | None = Field(
-        default=None, ge=1, description="The older name of `max_completion_tokens`; the smaller one counts."
+    max_tokens: TokenLimit | None = Field(
+        default=None, description="The older name of `max_completion_tokens`; the smaller one counts."
     )
     response_format: ResponseFormat | None = Field(
         default=None, description="JSON is checked; an answer that is not valid is corrected once."
@@ -238,17 +220,17 @@ class ChatCompletionRequest(Bookkeeping, Sampling):
         default=None,
         description="Picks the variant of a pinned model whose name ends so, where there is one.",
     )
-    modalities: list[Literal["text", "audio"]] | None = Field(
-        default=None, description="Only `text` can be had."
-    )
+    modalities: list[Modality] | None = Field(default=None, description="Only `text` can be had.")
     logprobs: bool | None = Field(default=None, description="Has no effect: always null.")
-    top_logprobs: int | None = Field(default=None, ge=0, le=20, description="Has no effect.")
+    top_logprobs: Annotated[int, Field(ge=0, le=20), WHOLE] | None = Field(
+        default=None, description="Has no effect."
+    )
     tools: list[Tool] | None = Field(default=None, description="Has no effect yet.")
-    tool_choice: str | dict[str, Any] | None = Field(
+    tool_choice: ToolChoice | None = Field(
         default=None, description="`none` or `auto`; a tool cannot be required yet."
     )
     parallel_tool_calls: bool | None = Field(default=None, description="Has no effect yet.")
     functions: list[FunctionDefinition] | None = Field(default=None, description="Has no effect yet.")
-    function_call: str | dict[str, Any] | None = Field(
+    function_call: FunctionChoice | None = Field(
         default=None, description="`none` or `auto`; a function cannot be required yet."
     )

@@ -24,7 +24,14 @@ from cursorpipe_core import (
     Usage,
 )
 from cursorpipe_server.chat.conversation import to_messages
-from cursorpipe_server.chat.schemas import ChatCompletionRequest, ResponseFormat, Sampling, StreamOptions
+from cursorpipe_server.chat.schemas import (
+    ChatCompletionRequest,
+    JsonObjectFormat,
+    ResponseFormat,
+    Sampling,
+    StreamOptions,
+    TextFormat,
+)
 from cursorpipe_server.choices import Choices
 from cursorpipe_server.params import without_effect
 from cursorpipe_server.sse import DONE, Frames, frame
@@ -90,13 +97,10 @@ def _demands(choice: object) -> bool:
 
 
 def _answer_format(wanted: ResponseFormat | None) -> JsonFormat | None:
-    if wanted is None or wanted.type == "text":
+    if wanted is None or isinstance(wanted, TextFormat):
         return None
-    if wanted.type == "json_object":
+    if isinstance(wanted, JsonObjectFormat):
         return JsonFormat()
-    if wanted.json_schema is None:
-        param = "response_format.json_schema"
-        raise InvalidRequestError(f"Missing required parameter: '{param}'.", param=param)
     described = wanted.json_schema
     return JsonFormat(described.name, described.description or "", described.schema_)
 

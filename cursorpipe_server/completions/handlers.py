@@ -16,7 +16,7 @@ from cursorpipe_server.patience import patience_s
 
 async def text_completions(request: web.Request) -> web.StreamResponse:
     """Answer one or more texts, whole or as a stream."""
-    server = request.app[SETTINGS].server
+    server = request.app[SETTINGS].settings.server
     router = request.app[ROUTER]
     with stages(enabled=server.enable_profiling) as mark:
         body = await read_body(request, TextCompletionRequest)

@@ -68,19 +68,25 @@ def serve(agent: DemoAgent, aiohttp_client: AiohttpClient) -> Serve:
 
 @pytest.fixture
 async def start(agent: DemoAgent, tmp_path: Path) -> AsyncIterator[Start]:
-    """Start the program in a directory of its own, with nothing of ours in its environment."""
+    """Start the program in a directory of its own, with nothing of ours in its environment.
+
+    ``terminal`` is the path of the terminal that controls it, if one is to.
+    """
     work = tmp_path / "work"
     work.mkdir()
     async with AsyncExitStack() as stack:
 
-        async def begin(*arguments: str, **env: str) -> Program:
+        async def begin(*arguments: str, terminal: str = "", **env: str) -> Program:
             inherited = {
                 name: value
                 for name, value in os.environ.items()
                 if not name.startswith(("CURSORPIPE_", "CURSOR_"))
             }
             process = await asyncio.create_subprocess_exec(
+                # The first terminal that the first process of a session opens controls it.
+                *(("sh", "-c", 'exec "$@" <"$0"', terminal) if terminal else ()),
                 *(sys.executable, "-m", "cursorpipe_server", *arguments),
+                start_new_session=bool(terminal),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,

@@ -6,13 +6,14 @@ import asyncio
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
 from cursorpipe_core import supervisor as supervisor_module
-from cursorpipe_server.keys import ROUTER
+from cursorpipe_server.keys import ROUTER, SETTINGS
 from tests.demo import DemoAgent
 from tests.integration.conftest import CHAT, Client, Serve, answer, ask
 from tests.integration.streams import read_stream
@@ -83,6 +84,19 @@ async def test_a_stopped_agent_is_deaf_and_is_replaced(serve: Serve, agent: Demo
     await agent.wait_for("start", count=3, mode="acp")
     await until(lambda: not psutil.pid_exists(begun["pid"]))
     assert "hi" in await answer(client, "hi")
+
+
+async def test_a_worker_that_runs_is_asked_by_a_new_interval(serve: Serve, agent: DemoAgent) -> None:
+    client = await serve(strategy="acp", liveness_interval_s=1000)
+    assert client.app is not None
+    settings = client.app[SETTINGS].settings
+    (start,) = agent.events("start", mode="acp")
+    os.kill(start["pid"], signal.SIGSTOP)
+    client.app[ROUTER].adopt(
+        replace(settings.agent, liveness_interval_s=0.2, liveness_timeout_s=0.2), settings.supervision
+    )
+    await agent.wait_for("start", count=2, mode="acp")
+    await until(lambda: not psutil.pid_exists(start["pid"]))
 
 
 async def test_idle_is_not_dead(serve: Serve, agent: DemoAgent) -> None:

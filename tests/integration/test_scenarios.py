@@ -36,8 +36,6 @@ FAILURES = {
     "capacity": RATE,
     "plan-limit": RATE,
 }
-#: The failures that print mode tells without a word that says what they are.
-IN_PRINT_MODE = {**FAILURES, "non-retriable": CRASH}
 
 
 async def outcome(client: Client, text: str, *, stream: bool, **fields: object) -> tuple[int, str, str]:
@@ -52,10 +50,9 @@ async def outcome(client: Client, text: str, *, stream: bool, **fields: object) 
 @pytest.mark.parametrize("strategy", ["acp", "subprocess"])
 async def test_a_failure_of_the_backend_is_an_error_and_never_an_answer(serve: Serve, strategy: str) -> None:
     client = await serve(strategy=strategy)
-    expected = FAILURES if strategy == "acp" else IN_PRINT_MODE
     for split in (0, 1):
         for stream in (False, True):
-            for name, error in expected.items():
+            for name, error in FAILURES.items():
                 got = await outcome(client, f"[[demo:{name} split={split}]]", stream=stream)
                 assert got == error, (name, split, stream)
 
@@ -65,9 +62,8 @@ async def test_a_failure_after_some_text_ends_a_stream_with_one_error_frame(
     serve: Serve, strategy: str
 ) -> None:
     client = await serve(strategy=strategy)
-    expected = FAILURES if strategy == "acp" else IN_PRINT_MODE
     for split in (0, 1):
-        for name, error in expected.items():
+        for name, error in FAILURES.items():
             prompt = f"[[demo:{name} partial=Partially split={split}]]"
             async with client.post(CHAT, json=ask(prompt, stream=True)) as response:
                 stream = await read_stream(response)

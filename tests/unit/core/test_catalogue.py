@@ -96,3 +96,11 @@ async def test_without_any_list_the_reason_is_raised(cli: Cli) -> None:
     cli.fails = True
     with pytest.raises(NetworkError):
         await catalogue_of().models()
+
+
+async def test_a_list_that_is_there_is_judged_by_a_new_time(cli: Cli) -> None:
+    catalogue = catalogue_of(models_ttl_s=1000)
+    await catalogue.models()
+    catalogue.adopt(AgentSettings(models_ttl_s=0))
+    await catalogue.models()
+    assert cli.asked == 2

@@ -50,6 +50,7 @@ class ScriptedRouter:
         self.script_of: Callable[[], Iterable[Step]] = lambda: self.script
         self.open = 0
         self.closed = asyncio.Event()
+        self.adopted: list[tuple[AgentSettings, SupervisorSettings]] = []
         self.catalogue: Sequence[Model] | Exception = [Model("auto", "Auto"), Model("a/b[c=d]", "A")]
         self.strategy = Strategy.AUTO
         worker = WorkerSnapshot(0, SlotState.READY, None, 42, 0, 1, 2, ("a note",))
@@ -68,6 +69,9 @@ class ScriptedRouter:
 
     async def __aexit__(self, *exc_info: object) -> None:
         return None
+
+    def adopt(self, agent: AgentSettings, supervision: SupervisorSettings) -> None:
+        self.adopted.append((agent, supervision))
 
     def route(self, model: str | None) -> Route:
         ignored = self.strategy is Strategy.ACP and model is not None

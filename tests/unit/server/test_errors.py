@@ -22,6 +22,7 @@ from cursorpipe_core import (
     SessionError,
     UnknownModelError,
 )
+from cursorpipe_core.outcome import classify
 from cursorpipe_server.errors import INTERNAL, http_error
 from tests.unit.server.conftest import Client, MakeClient, ScriptedRouter, ask
 
@@ -85,6 +86,8 @@ def _placed(cls: type[CursorpipeError]) -> bool:
 async def test_the_wait_that_a_limit_names_is_passed_on(client: Client, router: ScriptedRouter) -> None:
     router.script = [RateLimitError("x", retry_after=29.2)]
     assert (await client.post(CHAT, json=ask())).headers["Retry-After"] == "30"
+    router.script = [classify("Error: S: [resource_exhausted] Slow down, retry in 1m 30s")]
+    assert (await client.post(CHAT, json=ask())).headers["Retry-After"] == "90"
 
 
 async def test_a_turn_that_had_begun_is_not_to_be_repeated(client: Client, router: ScriptedRouter) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
+import pydantic
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
@@ -20,25 +21,35 @@ from cursorpipe_core import (
     CompletionEvent,
     Finish,
     FinishReason,
+    InvalidRequestError,
     Model,
     SlotState,
     Snapshot,
     Strategy,
     TextDelta,
+    ThoughtDelta,
     Usage,
     WorkerSnapshot,
 )
-from cursorpipe_server.chat.schemas import ChatCompletionRequest
-from cursorpipe_server.chat.translate import FINISH_REASONS, ChatAnswer
+from cursorpipe_server.chat.schemas import MAX_CHOICES, ChatCompletionRequest
+from cursorpipe_server.chat.translate import FINISH_REASONS, ChatAnswer, to_core
 from cursorpipe_server.choices import Choices
+from cursorpipe_server.completions.schemas import TextCompletionRequest
+from cursorpipe_server.completions.translate import TextAnswer
+from cursorpipe_server.completions.translate import to_core as to_prompts
 from cursorpipe_server.errors import HTTP_ERRORS, INTERNAL, envelope, error_response, refusal_response
 from cursorpipe_server.models import model_object
 from cursorpipe_server.openapi import openapi_document
-from cursorpipe_server.openapi_examples import ERROR_EXAMPLES, HTTP_REFUSALS, stream_example
+from cursorpipe_server.openapi_examples import ERROR_EXAMPLES
 from cursorpipe_server.routes import ROUTES
+from cursorpipe_server.sse import frame
 
 DOCUMENT = openapi_document(version="1.2.3")
 CHAT = DOCUMENT["paths"]["/v1/chat/completions"]["post"]
+TEXT = DOCUMENT["paths"]["/v1/completions"]["post"]
+
+#: On every answer; what puts them there sees only answers of the running server.
+ALWAYS = {"x-request-id", "openai-processing-ms"}
 
 
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -78,20 +89,47 @@ def undescribed_headers(answer: web.Response) -> set[str]:
     return set(answer.headers) - {"Content-Type"} - described.keys()
 
 
+def request_schema(operation: Mapping[str, Any]) -> dict[str, Any]:
+    schema: dict[str, Any] = operation["requestBody"]["content"]["application/json"]["schema"]
+    return schema
+
+
+def request_examples(operation: Mapping[str, Any]) -> dict[str, Any]:
+    examples: dict[str, Any] = operation["requestBody"]["content"]["application/json"]["examples"]
+    return {name: example["value"] for name, example in examples.items()}
+
+
 def events_of(stream: str) -> list[str]:
+    """What the events of a stream carry; comments are none."""
     assert stream.endswith("\n\n")
-    return [event.removeprefix("data: ") for event in stream.removesuffix("\n\n").split("\n\n")]
+    events = stream.removesuffix("\n\n").split("\n\n")
+    return [event.removeprefix("data: ") for event in events if not event.startswith(":")]
 
 
 async def one_answer() -> AsyncGenerator[list[CompletionEvent], None]:
-    yield [Began(Backend.ACP, None), TextDelta("Hello")]
-    yield [Usage(3, 2, cached_tokens=1), Finish(FinishReason.STOP)]
+    yield [Began(Backend.ACP, None), ThoughtDelta("A greeting."), TextDelta("Hello")]
+    yield [Usage(3, 4, cached_tokens=1, reasoning_tokens=2), Finish(FinishReason.STOP)]
 
 
-def an_answer(**members: object) -> ChatAnswer:
+def some_choices(count: int = 1, ignored: tuple[str, ...] = ()) -> Choices:
+    return Choices([one_answer() for _ in range(count)], ignored=ignored, mark=lambda _: None)
+
+
+def a_chat_answer(**members: Any) -> ChatAnswer:
     body = ChatCompletionRequest.model_validate({"messages": [{"role": "user", "content": "Hi"}], **members})
-    choices = Choices([one_answer()], ignored=(), mark=lambda _: None)
-    return ChatAnswer(body, choices, reasoning=True, mark=lambda _: None)
+    return ChatAnswer(body, some_choices(members.get("n", 1)), reasoning=True, mark=lambda _: None)
+
+
+def a_text_answer(**members: Any) -> TextAnswer:
+    body = TextCompletionRequest.model_validate({"prompt": "Hi", **members})
+    return TextAnswer(body, some_choices(members.get("n", 1)))
+
+
+async def chunks_of(answer: ChatAnswer | TextAnswer) -> list[Any]:
+    stream = b"".join([frames async for frames in answer.frames()])
+    *chunks, done = events_of(stream.decode())
+    assert done == "[DONE]"
+    return [json.loads(chunk) for chunk in chunks]
 
 
 def test_the_document_is_valid() -> None:
@@ -130,9 +168,17 @@ def test_the_rest_needs_the_bearer_token() -> None:
     assert DOCUMENT["components"]["securitySchemes"]["bearerAuth"]["scheme"] == "bearer"
 
 
-def test_every_status_of_the_error_table_is_described() -> None:
-    statuses = {error.status for error in (*HTTP_ERRORS.values(), INTERNAL)} | HTTP_REFUSALS.keys()
-    assert {str(status) for status in statuses} == CHAT["responses"].keys() - {"200"}
+def test_every_member_of_a_request_is_described() -> None:
+    schemas = DOCUMENT["components"]["schemas"]
+    for name in ("ChatCompletionRequest", "TextCompletionRequest", "UserMessage", "AssistantMessage"):
+        members = schemas[name]["properties"]
+        assert [member for member, schema in members.items() if "description" not in schema] == []
+
+
+@pytest.mark.parametrize("operation", [CHAT, TEXT], ids=["chat", "text"])
+def test_every_status_of_the_error_table_is_described(operation: Mapping[str, Any]) -> None:
+    statuses = {error.status for error in (*HTTP_ERRORS.values(), INTERNAL)} | {405, 413}
+    assert {str(status) for status in statuses} == operation["responses"].keys() - {"200"}
 
 
 def test_every_error_of_the_table_has_an_example() -> None:
@@ -157,12 +203,23 @@ def test_an_error_is_described_with_the_headers_it_has(error: Exception) -> None
 def test_a_refusal_by_http_is_shown_as_it_is_sent(refusal: web.HTTPException) -> None:
     answer = refusal_response(make_mocked_request("GET", "/v1/chat/completions"), refusal)
     assert isinstance(answer.body, bytes)
-    assert json.loads(answer.body) == HTTP_REFUSALS[refusal.status]
+    sent = json.loads(answer.body)
+    shown = CHAT["responses"][str(refusal.status)]["content"]["application/json"]["examples"]
+    assert shown == {sent["error"]["code"]: {"value": sent}}
     assert undescribed_headers(answer) == set()
 
 
-def test_every_answer_tells_the_request_id() -> None:
-    assert [status for _, status, response in responses() if "x-request-id" not in response["headers"]] == []
+def test_every_answer_has_what_every_answer_has() -> None:
+    assert [status for _, status, response in responses() if not response["headers"].keys() >= ALWAYS] == []
+
+
+def test_only_an_operation_that_checks_answers_can_find_them_wrong() -> None:
+    found = {
+        path
+        for path, status, response in responses()
+        if status == "502" and "invalid_output" in response["content"]["application/json"]["examples"]
+    }
+    assert found == {"/v1/chat/completions"}
 
 
 def test_every_example_of_an_answer_fits_its_schema() -> None:
@@ -178,58 +235,183 @@ def test_every_example_of_an_answer_fits_its_schema() -> None:
     assert checked > len(ERROR_EXAMPLES)
 
 
-@pytest.mark.parametrize("name", ["simple", "stream", "pinned"])
-def test_an_example_of_a_request_is_taken(name: str) -> None:
-    content = CHAT["requestBody"]["content"]["application/json"]
-    value = content["examples"][name]["value"]
-    validate(value, content["schema"])
-    ChatCompletionRequest.model_validate(value)
+@pytest.mark.parametrize("name", request_examples(CHAT))
+def test_an_example_of_a_conversation_is_taken(name: str) -> None:
+    value = request_examples(CHAT)[name]
+    validate(value, request_schema(CHAT))
+    to_core(ChatCompletionRequest.model_validate(value), client="", timeout_s=None)
+
+
+@pytest.mark.parametrize("name", request_examples(TEXT))
+def test_an_example_of_a_prompt_is_taken(name: str) -> None:
+    value = request_examples(TEXT)[name]
+    validate(value, request_schema(TEXT))
+    to_prompts(TextCompletionRequest.model_validate(value), client="", timeout_s=None)
 
 
 def test_a_member_that_is_not_described_is_noticed() -> None:
-    answer = json.loads(events_of(stream_example())[1])
-    answer["choices"][0]["delta"]["surprise"] = 1
+    chunk = {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "auto", "choices": []}
+    validate_exactly(chunk, "ChatCompletionChunk")
     with pytest.raises(ValidationError):
-        validate_exactly(answer, "ChatCompletionChunk")
+        validate_exactly({**chunk, "surprise": 1}, "ChatCompletionChunk")
 
 
-def test_the_schema_refuses_what_the_server_refuses() -> None:
-    schema = CHAT["requestBody"]["content"]["application/json"]["schema"]
+USER = {"role": "user", "content": "Hi"}
+PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw=="}}
+
+
+def chat(*messages: object, **members: object) -> dict[str, object]:
+    return {"messages": list(messages or [USER]), **members}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        chat({"role": "nobody", "content": "Hi"}),
+        {"messages": []},
+        chat({"role": "user"}),
+        chat({"role": "user", "content": [{"type": "text"}]}),
+        chat({"role": "user", "content": [{"type": "input_audio"}]}),
+        chat({"role": "system", "content": [PICTURE]}),
+        chat({"role": "user", "content": [{**PICTURE, "image_url": {"url": "https://example.org/a.png"}}]}),
+        chat({"role": "user", "content": [{**PICTURE, "image_url": {"url": "data:image/png;base64,?"}}]}),
+        chat({"role": "tool", "content": "7"}),
+        chat({"role": "function", "content": "7"}),
+        chat({"role": "assistant", "tool_calls": [{"id": "call_1"}]}),
+        chat(n=0),
+        chat(n=9),
+        chat(n=1.5),
+        chat(seed=2**63),
+        chat(max_tokens=0),
+        chat(temperature=3),
+        chat(stop=["a", "b", "c", "d", "e"]),
+        chat(stream_options={}),
+        chat(stream=False, stream_options={}),
+        chat(tool_choice="required"),
+        chat(modalities=["audio"]),
+        chat(response_format={"type": "json_schema"}),
+        chat(response_format={"type": "json_schema", "json_schema": {"name": "a name", "schema": {}}}),
+        chat(response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": False}}),
+    ],
+    ids=json.dumps,
+)
+def test_what_is_refused_is_refused_by_the_document_as_well(body: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
-        validate({"messages": []}, schema)
+        validate(body, request_schema(CHAT))
+    with pytest.raises((InvalidRequestError, pydantic.ValidationError)):
+        to_core(ChatCompletionRequest.model_validate(body), client="", timeout_s=None)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        chat({"role": "assistant"}),
+        chat({"role": "user", "content": [PICTURE], "name": "Ada", "tool_calls": "another's member"}),
+        chat({"role": "assistant", "tool_calls": [{"id": "a", "custom": {"name": "b", "input": "c"}}]}),
+        chat(stream=True, stream_options={}),
+        chat(stream_options=None, n=2.0, unheard_of={}),
+        chat(tool_choice={"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": []}}),
+        chat(response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": None}}),
+    ],
+    ids=json.dumps,
+)
+def test_what_is_taken_is_described(body: dict[str, object]) -> None:
+    validate(body, request_schema(CHAT))
+    to_core(ChatCompletionRequest.model_validate(body), client="", timeout_s=None)
+
+
+@pytest.mark.parametrize("prompts", range(1, 10))
+@pytest.mark.parametrize("n", range(1, 10))
+def test_the_document_counts_prompts_and_answers_as_the_server_does(prompts: int, n: int) -> None:
+    body = {"prompt": ["Hi"] * prompts, "n": n}
+    if prompts * n <= MAX_CHOICES:
+        validate(body, request_schema(TEXT))
+        assert (
+            len(to_prompts(TextCompletionRequest.model_validate(body), client="", timeout_s=None))
+            == prompts * n
+        )
+        return
     with pytest.raises(ValidationError):
-        validate({"messages": [{"role": "nobody", "content": "Hi"}]}, schema)
+        validate(body, request_schema(TEXT))
+    with pytest.raises((InvalidRequestError, pydantic.ValidationError)):
+        to_prompts(TextCompletionRequest.model_validate(body), client="", timeout_s=None)
 
 
-def test_the_example_of_a_stream_is_a_stream() -> None:
-    shown = CHAT["responses"]["200"]["content"]["text/event-stream"]["examples"]["answer"]["value"]
-    assert shown == stream_example()
-    *chunks, done = events_of(shown)
-    assert done == "[DONE]"
-    for chunk in chunks:
-        validate_exactly(json.loads(chunk), "ChatCompletionChunk")
+@pytest.mark.parametrize(
+    "body",
+    [{"prompt": [1, 2]}, {"prompt": "Hi", "echo": True}, {"prompt": "Hi", "suffix": "!"}],
+    ids=json.dumps,
+)
+def test_a_prompt_that_is_refused_is_refused_by_the_document(body: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        validate(body, request_schema(TEXT))
+    with pytest.raises((InvalidRequestError, pydantic.ValidationError)):
+        to_prompts(TextCompletionRequest.model_validate(body), client="", timeout_s=None)
+
+
+@pytest.mark.parametrize(
+    ("operation", "name"),
+    [(CHAT, "ChatCompletionChunk"), (TEXT, "TextCompletionChunk")],
+    ids=["chat", "text"],
+)
+def test_the_examples_of_streams_are_streams(operation: Mapping[str, Any], name: str) -> None:
+    described = operation["responses"]["200"]["content"]["text/event-stream"]
+    for example, shown in described["examples"].items():
+        *chunks, last = events_of(shown["value"])
+        for chunk in chunks:
+            validate_exactly(json.loads(chunk), name)
+        if example == "failure":
+            validate_exactly(json.loads(last), "Error")
+        else:
+            assert last == "[DONE]"
+        for data in (*chunks, last):
+            validate({"data": data}, described["schema"])
 
 
 async def test_a_real_answer_has_the_described_shape() -> None:
-    validate_exactly(await an_answer().collect(one_answer()), "ChatCompletion")
+    whole = await a_chat_answer(n=2).collect()
+    assert len(whole["choices"]) == 2
+    assert whole["choices"][1]["message"]["reasoning_content"] == "A greeting."
+    validate_exactly(whole, "ChatCompletion")
 
 
+async def test_a_real_text_completion_has_the_described_shape() -> None:
+    whole = await a_text_answer(n=2).collect()
+    assert len(whole["choices"]) == 2
+    validate_exactly(whole, "TextCompletion")
+
+
+@pytest.mark.parametrize("n", [1, 2])
 @pytest.mark.parametrize("options", [{}, {"stream_options": {"include_usage": True}}])
-async def test_real_chunks_have_the_described_shape(options: dict[str, object]) -> None:
-    answer = an_answer(stream=True, **options)
-    stream = b"".join([frames async for frames in answer.frames(one_answer())])
-    *chunks, _ = events_of(stream.decode())
-    assert len(chunks) >= 3
+async def test_real_chunks_have_the_described_shape(n: int, options: dict[str, object]) -> None:
+    chunks = await chunks_of(a_chat_answer(n=n, stream=True, **options))
+    assert len(chunks) == 4 * n + bool(options)
     for chunk in chunks:
-        validate_exactly(json.loads(chunk), "ChatCompletionChunk")
+        validate_exactly(chunk, "ChatCompletionChunk")
 
 
-async def test_the_headers_of_a_real_answer_are_described() -> None:
-    answer = an_answer(model="a-model", temperature=0)
-    await answer.collect(one_answer())
-    described = CHAT["responses"]["200"]["headers"]
-    assert answer.headers().keys() == described.keys() - {"x-request-id"}
-    for name, value in answer.headers().items():
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("options", [{}, {"stream_options": {"include_usage": True}}])
+async def test_real_chunks_of_text_have_the_described_shape(n: int, options: dict[str, object]) -> None:
+    chunks = await chunks_of(a_text_answer(n=n, stream=True, **options))
+    assert len(chunks) == 2 * n + bool(options)
+    for chunk in chunks:
+        validate_exactly(chunk, "TextCompletionChunk")
+
+
+def test_the_event_that_ends_a_failed_stream_is_described() -> None:
+    (data,) = events_of(frame(envelope(ERROR_EXAMPLES[0])).decode())
+    validate_exactly(json.loads(data), "Error")
+
+
+@pytest.mark.parametrize("operation", [CHAT, TEXT], ids=["chat", "text"])
+async def test_the_headers_of_a_real_answer_are_described(operation: Mapping[str, Any]) -> None:
+    choices = some_choices(ignored=("temperature",))
+    async for _ in choices.read():
+        pass
+    headers = choices.headers(whole=True)
+    assert headers.keys() == operation["responses"]["200"]["headers"].keys() - ALWAYS
+    for name, value in headers.items():
         validate(value, DOCUMENT["components"]["headers"][name]["schema"])
 
 
@@ -246,6 +428,7 @@ def test_real_readiness_has_the_described_shape(state: SlotState, pid: int | Non
     validate_exactly(sent, "Readiness")
 
 
-def test_the_reasons_an_answer_ends_for_are_all_described() -> None:
+@pytest.mark.parametrize("choice", ["Choice", "TextChoice"])
+def test_the_reasons_an_answer_ends_for_are_all_described(choice: str) -> None:
     schemas = DOCUMENT["components"]["schemas"]
-    assert schemas["Choice"]["properties"]["finish_reason"]["enum"] == list(FINISH_REASONS.values())
+    assert schemas[choice]["properties"]["finish_reason"]["enum"] == list(FINISH_REASONS.values())
