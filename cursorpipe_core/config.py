@@ -308,6 +308,35 @@ class SupervisorSettings:
         most=1000,
         doc="ACP sessions kept ready over all workers (at least one each).",
     )
+    pool_max: int = setting(
+        "CURSORPIPE_POOL_MAX",
+        default=20,
+        least=1,
+        most=1000,
+        doc="Sessions that one worker keeps ready at most, when requests come quickly.",
+    )
+    warm_models: tuple[str, ...] = setting(
+        "CURSORPIPE_WARM_MODELS",
+        default=(),
+        doc="Models that get warm ACP workers of their own under `auto`, separated by commas; `*`: whatever "
+        "is asked for.",
+        reload=True,
+    )
+    warm_models_max: int = setting(
+        "CURSORPIPE_WARM_MODELS_MAX",
+        default=4,
+        least=1,
+        most=64,
+        doc="Models that have warm workers at the same time; the one used longest ago makes room.",
+        reload=True,
+    )
+    warm_models_idle_s: float = setting(
+        "CURSORPIPE_WARM_MODELS_IDLE_S",
+        default=900.0,
+        least=0.1,
+        doc="Seconds after which the warm worker of a model that nobody asks for is stopped.",
+        reload=True,
+    )
     worker_concurrency: int = setting(
         "CURSORPIPE_WORKER_CONCURRENCY",
         default=32,

@@ -46,6 +46,7 @@ from cursorpipe_core.snapshot import Snapshot
 from cursorpipe_core.structured import AnswerFormat, Gathered
 from cursorpipe_core.supervisor import Supervisor
 from cursorpipe_core.turn import Clocks, Dialogue, Turn
+from cursorpipe_core.warm import WarmModels
 from cursorpipe_core.worker import AgentWorker
 
 logger = logging.getLogger(__name__)
@@ -83,6 +84,7 @@ class Router:
         self._clocks = _clocks(agent)
         self._instance = Instance(agent.state_dir)
         self._supervisor = Supervisor(agent, supervision, self._instance)
+        self._warm = WarmModels(agent, supervision, self._instance)
         self._runner = SubprocessRunner(
             agent,
             self._instance,
@@ -98,6 +100,7 @@ class Router:
         await self._stack.enter_async_context(self._catalogue)
         if self._strategy is not Strategy.SUBPROCESS:
             await self._stack.enter_async_context(self._supervisor)
+            await self._stack.enter_async_context(self._warm)
         return self
 
     async def __aexit__(
@@ -114,6 +117,7 @@ class Router:
         self._queue_timeout_s = supervision.queue_timeout_s
         self._clocks = _clocks(agent)
         self._supervisor.adopt(agent, supervision)
+        self._warm.adopt(agent, supervision)
         self._runner.adopt(
             agent, max_processes=supervision.max_subprocesses, max_waiting=supervision.max_queue
         )
@@ -129,7 +133,8 @@ class Router:
             raise InvalidRequestError("The model is not a name that a model can have.", param="model")
         if self._strategy is Strategy.ACP:
             return Route(Backend.ACP, None, ignored_model=True)
-        return Route(Backend.SUBPROCESS, model, ignored_model=False)
+        warm = self._strategy is Strategy.AUTO and self._warm.covers(model)
+        return Route(Backend.ACP if warm else Backend.SUBPROCESS, model, ignored_model=False)
 
     def complete(self, request: CompletionRequest) -> AsyncGenerator[list[CompletionEvent], None]:
         """Answer a request: batches of events, those that were ready together in one list.
@@ -243,10 +248,10 @@ class Router:
             ready=reason is None,
             reason=reason,
             strategy=self._strategy,
-            workers=workers,
-            draining=self._supervisor.draining,
+            workers=[*workers, *self._warm.snapshot()],
+            draining=self._supervisor.draining + self._warm.draining,
             subprocesses=self._runner.in_flight,
-            waiting=self._supervisor.waiting + self._runner.waiting,
+            waiting=self._supervisor.waiting + self._warm.waiting + self._runner.waiting,
         )
 
     async def _begin(self, attempt: _Attempt) -> Turn:
@@ -255,9 +260,7 @@ class Router:
         try:
             async with bounded("request", attempt.seconds_left(), of=attempt.clocks.total_s):
                 if attempt.backend is Backend.ACP:
-                    attempt.worker = await self._supervisor.lease(
-                        attempt.client, self._queue_timeout_s, other_than=attempt.worker
-                    )
+                    attempt.worker = await self._lease(attempt)
                     dialogue = await attempt.worker.begin(attempt.prompt, turn, keep=attempt.keep)
                 else:
                     dialogue = await self._runner.begin(
@@ -273,6 +276,15 @@ class Router:
             raise
         attempt.new_dialogue(dialogue)
         return turn
+
+    async def _lease(self, attempt: _Attempt) -> AgentWorker:
+        if attempt.model is None:
+            return await self._supervisor.lease(
+                attempt.client, self._queue_timeout_s, other_than=attempt.worker
+            )
+        return await self._warm.lease(
+            attempt.model, attempt.client, self._queue_timeout_s, other_than=attempt.worker
+        )
 
     @staticmethod
     def _turn(attempt: _Attempt, prompt: Prompt) -> Turn:

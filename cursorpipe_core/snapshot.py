@@ -21,7 +21,10 @@ class SlotState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WorkerSnapshot:
-    """One slot: its state and why it is in it (``reason``: a sentence, where there is something to say)."""
+    """One slot: its state and why it is in it (``reason``: a sentence, where there is something to say).
+
+    ``model`` is that of a worker which serves no other.
+    """
 
     slot: int
     state: SlotState
@@ -32,6 +35,7 @@ class WorkerSnapshot:
     sessions_ready: int
     notes: Sequence[str]
     permissions_refused: int = 0
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

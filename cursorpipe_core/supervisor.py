@@ -70,8 +70,17 @@ class Supervisor:
     each within the bounds of its own stop.
     """
 
-    def __init__(self, agent: AgentSettings, settings: SupervisorSettings, instance: Instance) -> None:
+    def __init__(
+        self,
+        agent: AgentSettings,
+        settings: SupervisorSettings,
+        instance: Instance,
+        *,
+        model: str | None = None,
+    ) -> None:
+        """Prepare the slots; with ``model`` their workers serve that one and no other."""
         self._agent = agent
+        self._model = model
         self._instance = instance
         self._settings = settings
         self._longest_turn_s = agent.request_timeout_s
@@ -113,6 +122,11 @@ class Supervisor:
     def waiting(self) -> int:
         """How many requests wait for a worker."""
         return self._line.waiting
+
+    @property
+    def in_flight(self) -> int:
+        """How many turns are open."""
+        return sum(slot.worker.in_flight for slot in self._slots if slot.worker is not None)
 
     @property
     def draining(self) -> int:
@@ -225,7 +239,14 @@ class Supervisor:
 
     async def _start(self, slot: Slot) -> tuple[AgentWorker, asyncio.Task[None]]:
         """Start a worker, and a task that is its life; raises why it could not start."""
-        worker = AgentWorker(self._agent, self._instance, stock=self._stock(slot), on_release=self._line.wake)
+        worker = AgentWorker(
+            self._agent,
+            self._instance,
+            stock=self._stock(slot),
+            most=self._settings.pool_max,
+            model=self._model,
+            on_release=self._line.wake,
+        )
         started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         life = asyncio.create_task(self._live(worker, started), name=f"worker {slot.number}")
         self._lives.add(life)

@@ -59,12 +59,16 @@ class AgentWorker:
         instance: Instance,
         *,
         stock: int,
+        most: int = 0,
+        model: str | None = None,
         on_release: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._instance = instance
         self._on_release = on_release
         self._stock = stock
+        self._most = most
+        self._model = model
         self._stack = AsyncExitStack()
         self._output_ended = asyncio.Event()
         self._end: asyncio.Future[CursorpipeError] = asyncio.get_running_loop().create_future()
@@ -200,7 +204,7 @@ class AgentWorker:
     async def _start(self) -> None:
         enter = self._stack.enter_async_context
         self._place = await enter(habitat(self._settings, self._instance))
-        command = (*self._settings.command(), *self._settings.model_arguments(None), "acp")
+        command = (*self._settings.command(), *self._settings.model_arguments(self._model), "acp")
         self._child = ChildProcess(
             command, env=self._place.env, cwd=self._place.cwd, on_stdout=self._on_output
         )
@@ -217,7 +221,9 @@ class AgentWorker:
         watch = asyncio.create_task(self._watch(), name=f"watch {self._pid}")
         self._stack.push_async_callback(_end_task, watch)
         self._capabilities = await self._client.initialize()
-        self._dispenser = await self._sign_in(SessionDispenser(self._open_session, stock=self._stock))
+        self._dispenser = await self._sign_in(
+            SessionDispenser(self._open_session, stock=self._stock, most=self._most)
+        )
         listen = asyncio.create_task(self._check_liveness(), name=f"liveness {self._pid}")
         self._stack.push_async_callback(_end_task, listen)
 

@@ -329,6 +329,7 @@ _OPERATIONS: dict[str, Schema] = {
             "sessions_ready": _count("Sessions that wait for a request."),
             "notes": _list({"type": "string"}, "What the operator should know of it."),
             "permissions_refused": _count("Permission requests of the agent that were refused."),
+            "model": _text("The model of a worker that serves no other.", null=True),
         },
         about="One agent that is kept alive.",
     ),

@@ -34,7 +34,7 @@ LEVELS = [
     | {"state", "instance", "habitat"},
     {"acp", "runner", "command", "catalogue"},
     {"worker"},
-    {"supervisor", "preflight"},
+    {"supervisor", "warm", "preflight"},
     {"router"},
 ]
 
