@@ -12,6 +12,7 @@ from cursorpipe_server.origins import AllowedOrigins
 #: The headers of our answers that a page may read.
 EXPOSED_HEADERS = (
     "x-request-id",
+    "openai-processing-ms",
     "x-cursorpipe-backend",
     "x-cursorpipe-model",
     "x-cursorpipe-ignored",
