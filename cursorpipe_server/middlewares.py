@@ -29,7 +29,7 @@ _SANE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 async def request_line(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the request an id and a client, count it while it is served, and log one line when it is over."""
     given = request.headers.get(REQUEST_ID_HEADER, "")
-    REQUEST_ID.set(given if _SANE_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}")
+    REQUEST_ID.set(given if _SANE_ID.fullmatch(given) else new_request_id())
     request[CLIENT] = request.remote or "-"
     started = time.perf_counter()
     status: int | str = "-"
@@ -61,8 +61,18 @@ async def request_line(request: web.Request, handler: Handler) -> web.StreamResp
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Put on every answer what it always has; a stream's headers go out before a middleware sees it."""
     del request
+    add_own_headers(response)
+
+
+def add_own_headers(response: web.StreamResponse) -> None:
+    """Put on an answer the id of its request and the server's name."""
     response.headers[REQUEST_ID_HEADER] = REQUEST_ID.get()
     response.headers["Server"] = "cursorpipe"
+
+
+def new_request_id() -> str:
+    """Return an id for a request that brings none."""
+    return f"req_{uuid.uuid4().hex}"
 
 
 @web.middleware

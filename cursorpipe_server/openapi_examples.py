@@ -20,17 +20,30 @@ from cursorpipe_core import (
     SessionError,
     UnknownModelError,
 )
-from cursorpipe_server.errors import BearerError, CrossOriginError, ForeignHostError, PayloadError
+from cursorpipe_server.errors import (
+    BearerError,
+    CrossOriginError,
+    ForeignHostError,
+    HeaderTooLargeError,
+    MalformedRequestError,
+    PayloadError,
+    RequestTimeoutError,
+    UriTooLongError,
+)
 
 #: One of each error of the table; what they are on the wire is asked of the table itself.
 ERROR_EXAMPLES: tuple[Exception, ...] = (
     InvalidRequestError("Missing required parameter: 'messages'.", param="messages"),
+    MalformedRequestError("The request is not valid HTTP: Invalid method encountered."),
     BearerError(given=False),
     AuthenticationError(),
     CrossOriginError(),
     ForeignHostError(),
     UnknownModelError("gpt-5.4-mini-medum", known=["gpt-5.4-mini-medium"]),
+    RequestTimeoutError("The request's body took too long."),
+    UriTooLongError("The URL is longer than 8190 bytes."),
     PayloadError("The content type must be application/json, not text/plain."),
+    HeaderTooLargeError("A header is longer than 16384 bytes."),
     RateLimitError("You have reached a usage limit of your Cursor plan."),
     QueueFullError("Too many requests are waiting already."),
     AgentCrashError("The agent was killed by SIGKILL (out of memory?)."),
@@ -59,6 +72,14 @@ HTTP_REFUSALS: Mapping[int, dict[str, Any]] = {
             "type": "invalid_request_error",
             "param": None,
             "code": "request_too_large",
+        }
+    },
+    417: {
+        "error": {
+            "message": "The only expectation that can be met is 100-continue.",
+            "type": "invalid_request_error",
+            "param": None,
+            "code": "expectation_failed",
         }
     },
 }

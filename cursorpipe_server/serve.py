@@ -17,6 +17,7 @@ from cursorpipe_server.config import Settings
 from cursorpipe_server.greeting import greet
 from cursorpipe_server.inflight import InFlight
 from cursorpipe_server.keys import IN_FLIGHT, ROUTER
+from cursorpipe_server.protocol import Runner
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ async def serve(settings: Settings) -> None:
     # The port first: a second start by mistake must not start agents.
     listeners = _listen(settings)
     app = create_app(settings)
-    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=CANCEL_TIMEOUT_S)
+    runner = Runner(app, handler_cancellation=True, access_log=None, shutdown_timeout=CANCEL_TIMEOUT_S)
     with _signals(stop, hurry):
         try:
             await runner.setup()

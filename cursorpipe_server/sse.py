@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
+from functools import partial
 from typing import Any
 
 import orjson
@@ -14,6 +15,7 @@ from aiohttp_sse import EventSourceResponse
 
 from cursorpipe_core import CursorpipeError
 from cursorpipe_server.errors import envelope
+from cursorpipe_server.keys import PROBE, Probe
 from cursorpipe_server.log import OUTCOME
 
 logger = logging.getLogger(__name__)
@@ -78,6 +80,8 @@ async def _send_all(
     try:
         await response.prepare(request)
         async with response:
+            probe: Probe = partial(_send, request, response, KEEP_ALIVE)
+            request[PROBE] = probe
             try:
                 if not first.done():
                     await _send(request, response, KEEP_ALIVE)
@@ -88,6 +92,8 @@ async def _send_all(
                 request[OUTCOME] = type(exc).__name__
                 logger.info("an answer ended in mid-stream: %s", exc)
                 await _send(request, response, frame(envelope(exc)))
+            finally:
+                del request[PROBE]
     except ConnectionError:
         request[OUTCOME] = "client left"
     except Exception as exc:
