@@ -42,7 +42,7 @@ def create_app(settings: Settings) -> web.Application:
     app.cleanup_ctx.append(_run_agents)
     for route in ROUTES:
         if route.method == "GET":
-            app.router.add_get(route.path, route.handler)
+            app.router.add_get(route.path, route.handler, expect_handler=invite_body)
         else:
             app.router.add_route(route.method, route.path, route.handler, expect_handler=invite_body)
     return app

@@ -17,6 +17,9 @@ from cursorpipe_server.origins import is_from_browser
 #: How deep arrays and objects of a body may be nested; a tool's JSON schema has a dozen levels.
 MAX_DEPTH = 64
 
+#: Encodings that aiohttp undoes, or refuses by itself where it lacks the means; others it would pass on.
+_ENCODINGS = frozenset({"", "identity", "gzip", "deflate", "br", "zstd"})
+
 _CONTAINERS = frozenset({dict, list})
 _NOTHING: Any = object()
 
@@ -26,8 +29,9 @@ Body = TypeVar("Body", bound=BaseModel)
 async def read_body(request: web.Request, model: type[Body]) -> Body:
     """Return the body as ``model``.
 
-    Raises PayloadError for a media type that is not JSON, aiohttp's 413 for a body over the limit, and
-    InvalidRequestError, whose ``param`` is the path of the first wrong member, for everything else.
+    Raises PayloadError for a media type that is not JSON, what ``read_bounded`` raises for a body beyond
+    its bounds, and InvalidRequestError, whose ``param`` is the path of the first wrong member, for
+    everything else.
     """
     # A program that names no type is taken at its word, as OpenAI's own servers take it. A page is not: what
     # it sends without one, or with one that is not JSON, was never put to the test of a preflight.
@@ -35,6 +39,8 @@ async def read_body(request: web.Request, model: type[Body]) -> Body:
     if (named or is_from_browser(request.headers)) and not _is_json(request.content_type):
         given = request.content_type if named else "missing"
         raise PayloadError(f"The content type must be application/json, not {given}.")
+    if request.headers.get("Content-Encoding", "").lower() not in _ENCODINGS:
+        raise PayloadError("The body's content encoding is not one this server takes.")
     try:
         raw = await read_bounded(request)
     except web.RequestPayloadError as exc:

@@ -54,6 +54,22 @@ class PayloadError(CursorpipeError):
     """The body is not what the route takes, by its media type."""
 
 
+class MalformedRequestError(CursorpipeError):
+    """What came is no HTTP."""
+
+
+class RequestTimeoutError(CursorpipeError):
+    """The rest of a request did not come in time."""
+
+
+class UriTooLongError(CursorpipeError):
+    """The URL is longer than is read."""
+
+
+class HeaderTooLargeError(CursorpipeError):
+    """A header is longer than is read, or there are too many."""
+
+
 class CrossOriginError(CursorpipeError):
     """A browser sends the request for a page that is not of this server."""
 
@@ -105,6 +121,10 @@ HTTP_ERRORS: Mapping[type[CursorpipeError], HttpError] = {
     UnsupportedParameterError: HttpError(400, INVALID_REQUEST, "unsupported_parameter"),
     InvalidRequestError: HttpError(400, INVALID_REQUEST, "invalid_value"),
     PayloadError: HttpError(415, INVALID_REQUEST, "unsupported_media_type"),
+    MalformedRequestError: HttpError(400, INVALID_REQUEST, "malformed_request"),
+    RequestTimeoutError: HttpError(408, INVALID_REQUEST, "request_timeout"),
+    UriTooLongError: HttpError(414, INVALID_REQUEST, "uri_too_long"),
+    HeaderTooLargeError: HttpError(431, INVALID_REQUEST, "header_too_large"),
 }
 
 #: What aiohttp itself refuses, in words for the caller.
@@ -112,6 +132,7 @@ _HTTP_REFUSALS: Mapping[int, tuple[str, str]] = {
     404: ("unknown_url", "Unknown request URL: {method} {path}."),
     405: ("method_not_allowed", "Not allowed to {method} on {path}."),
     413: ("request_too_large", "The request body is larger than this server takes."),
+    417: ("expectation_failed", "The only expectation that can be met is 100-continue."),
 }
 
 

@@ -7,7 +7,10 @@ import ipaddress
 from cursorpipe_core import AgentNotFoundError, Permissions, Router, Strategy
 from cursorpipe_server.config import Settings
 
-_ENDPOINTS = "POST /v1/chat/completions · GET /v1/models · GET /health · GET /ready · GET /openapi.json"
+_ENDPOINTS = (
+    "POST /v1/chat/completions · POST /v1/completions · GET /v1/models · GET /health · GET /ready"
+    " · GET /openapi.json"
+)
 
 
 async def greet(settings: Settings, router: Router, port: int) -> None:

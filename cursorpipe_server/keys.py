@@ -1,5 +1,7 @@
 """The names under which the app, and a request, keep what handlers need."""
 
+from typing import Protocol
+
 from aiohttp import web
 
 from cursorpipe_core import Router
@@ -12,4 +14,16 @@ IN_FLIGHT = web.AppKey("in_flight", InFlight)
 
 #: Whose request it is: the name of its token, or else the address it comes from.
 CLIENT = web.RequestKey("client", str)
+#: When it came, by the clock of `time.perf_counter`.
 STARTED = web.RequestKey("started", float)
+
+
+class Probe(Protocol):
+    """What finds out whether the client of a stream is still there."""
+
+    async def __call__(self) -> None:
+        """Send what may stand anywhere in the stream and means nothing."""
+
+
+#: The probe of a stream that has begun.
+PROBE: web.RequestKey[Probe] = web.RequestKey("probe", Probe)

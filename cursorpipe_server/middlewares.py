@@ -29,7 +29,7 @@ _SANE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 async def request_line(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the request an id and a client, count it while it is served, and log one line when it is over."""
     given = request.headers.get(REQUEST_ID_HEADER, "")
-    REQUEST_ID.set(given if _SANE_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}")
+    REQUEST_ID.set(given if _SANE_ID.fullmatch(given) else new_request_id())
     request[CLIENT] = request.remote or "-"
     request[STARTED] = started = time.perf_counter()
     status: int | str = "-"
@@ -60,10 +60,21 @@ async def request_line(request: web.Request, handler: Handler) -> web.StreamResp
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Put on every answer what it always has; a stream's headers go out before a middleware sees it."""
-    took = time.perf_counter() - request[STARTED]
-    response.headers["openai-processing-ms"] = str(int(took * 1000))
+    # What aiohttp refuses by itself has come by no middleware.
+    if (started := request.get(STARTED)) is not None:
+        response.headers["openai-processing-ms"] = str(int((time.perf_counter() - started) * 1000))
+    add_own_headers(response)
+
+
+def add_own_headers(response: web.StreamResponse) -> None:
+    """Put on an answer the id of its request and the server's name."""
     response.headers[REQUEST_ID_HEADER] = REQUEST_ID.get()
     response.headers["Server"] = "cursorpipe"
+
+
+def new_request_id() -> str:
+    """Return an id for a request that brings none."""
+    return f"req_{uuid.uuid4().hex}"
 
 
 @web.middleware

@@ -25,8 +25,12 @@ from cursorpipe_server.errors import (
     BearerError,
     CrossOriginError,
     ForeignHostError,
+    HeaderTooLargeError,
+    MalformedRequestError,
     PayloadError,
+    RequestTimeoutError,
     UnsupportedParameterError,
+    UriTooLongError,
     envelope,
 )
 from cursorpipe_server.sse import DONE, KEEP_ALIVE, frame
@@ -35,12 +39,16 @@ from cursorpipe_server.sse import DONE, KEEP_ALIVE, frame
 ERROR_EXAMPLES: tuple[Exception, ...] = (
     InvalidRequestError("Missing required parameter: 'messages'.", param="messages"),
     UnsupportedParameterError("temperature"),
+    MalformedRequestError("The request is not valid HTTP: Invalid method encountered."),
     BearerError(given=False),
     AuthenticationError(),
     CrossOriginError(),
     ForeignHostError(),
     UnknownModelError("gpt-5.4-mini-medum", known=["gpt-5.4-mini-medium"]),
+    RequestTimeoutError("The request's body took too long."),
+    UriTooLongError("The URL is longer than 8190 bytes."),
     PayloadError("The content type must be application/json, not text/plain."),
+    HeaderTooLargeError("A header is longer than 16384 bytes."),
     RateLimitError("You have reached a usage limit of your Cursor plan."),
     QueueFullError("Too many requests are waiting already."),
     AgentCrashError("The agent was killed by SIGKILL (out of memory?)."),
@@ -63,6 +71,11 @@ def refused_method(method: str, path: str) -> dict[str, Any]:
 def refused_size() -> dict[str, Any]:
     """Return the body of a 413."""
     return _refusal("request_too_large", "The request body is larger than this server takes.")
+
+
+def refused_expectation() -> dict[str, Any]:
+    """Return the body of a 417."""
+    return _refusal("expectation_failed", "The only expectation that can be met is 100-continue.")
 
 
 def _refusal(code: str, message: str) -> dict[str, Any]:

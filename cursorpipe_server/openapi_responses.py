@@ -7,7 +7,12 @@ from typing import Any
 
 from cursorpipe_core import Backend, InvalidOutputError
 from cursorpipe_server.errors import envelope, http_error
-from cursorpipe_server.openapi_examples import ERROR_EXAMPLES, refused_method, refused_size
+from cursorpipe_server.openapi_examples import (
+    ERROR_EXAMPLES,
+    refused_expectation,
+    refused_method,
+    refused_size,
+)
 from cursorpipe_server.openapi_schemas import Schema, ref
 
 #: What an error's status means.
@@ -17,9 +22,13 @@ _ERRORS: Mapping[int, str] = {
     403: "A browser sends it for a page of another origin, or by a name that could be anybody's.",
     404: "There is no such model; the message names the nearest ones.",
     405: "Another method than the route's.",
+    408: "The rest of the request did not come in time.",
     413: "The body is larger than `CURSORPIPE_MAX_BODY_MB`.",
+    414: "The URL is too long.",
     415: "The body is not JSON.",
+    417: "Another expectation than `100-continue`.",
     429: "A limit of Cursor's is reached, or too many requests are waiting.",
+    431: "A header is too long, or there are too many.",
     500: "The agent, or the server, failed.",
     502: "The agent cannot reach Cursor, or its answer is not in the format that was asked for.",
     503: "There is no agent that could serve.",
@@ -29,8 +38,8 @@ _ERRORS: Mapping[int, str] = {
 #: The statuses of what the agent can fail with; every route that asks it has them.
 AGENT_STATUSES = frozenset({401, 429, 500, 502, 503, 504})
 
-#: The statuses of what a foreign page sends and of another method; every route has them.
-COMMON_STATUSES = frozenset({403, 405})
+#: The statuses of what a foreign page sends, of another method and of what is hardly HTTP: any route's.
+COMMON_STATUSES = frozenset({400, 403, 405, 408, 414, 417, 431})
 
 #: Everything that can happen to a body and what is done with it.
 BODY_STATUSES = frozenset(_ERRORS)
@@ -133,6 +142,8 @@ def _error_response(status: int, method: str, path: str, examples: Iterable[Exce
         bodies.append(refused_method("GET" if method == "POST" else "POST", path))
     if status == 413:
         bodies.append(refused_size())
+    if status == 417:
+        bodies.append(refused_expectation())
     names = list(_ALWAYS)
     if any(entry.retry for entry, _ in known):
         names.append("Retry-After")

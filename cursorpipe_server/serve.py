@@ -18,6 +18,7 @@ from cursorpipe_server.greeting import greet
 from cursorpipe_server.hangup import has_terminal
 from cursorpipe_server.inflight import InFlight
 from cursorpipe_server.keys import IN_FLIGHT, ROUTER, SETTINGS
+from cursorpipe_server.protocol import Runner
 from cursorpipe_server.reload import reload
 
 logger = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ async def serve(settings: Settings, read: Callable[[], Settings], *, attended: b
     # The port first: a second start by mistake must not start agents.
     listeners = _listen(settings)
     app = create_app(settings)
-    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=CANCEL_TIMEOUT_S)
+    runner = Runner(app, handler_cancellation=True, access_log=None, shutdown_timeout=CANCEL_TIMEOUT_S)
 
     def end() -> None:
         (hurry if stop.is_set() else stop).set()

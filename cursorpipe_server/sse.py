@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,6 +16,7 @@ from aiohttp_sse import EventSourceResponse
 
 from cursorpipe_core import CursorpipeError
 from cursorpipe_server.errors import error_frame
+from cursorpipe_server.keys import PROBE, Probe
 from cursorpipe_server.log import OUTCOME
 
 logger = logging.getLogger(__name__)
@@ -79,6 +81,8 @@ async def _send_all(
         await response.prepare(request)
         async with response:
             with _Outlet(request, response) as outlet:
+                probe: Probe = partial(outlet.send, KEEP_ALIVE)
+                request[PROBE] = probe
                 try:
                     if not first.done():
                         await outlet.send(KEEP_ALIVE)
@@ -89,6 +93,8 @@ async def _send_all(
                     request[OUTCOME] = type(exc).__name__
                     logger.info("an answer ended in mid-stream: %s", exc)
                     await outlet.send(frame(error_frame(exc)))
+                finally:
+                    del request[PROBE]
     except ConnectionError:
         request[OUTCOME] = "client left"
     except Exception as exc:

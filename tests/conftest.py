@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 
 import psutil
@@ -30,3 +31,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--leak-requests", default="300", help="how many requests are looked at for leaks")
     parser.addoption("--schemathesis-examples", default="20", help="random requests to each operation")
     parser.addoption("--schemathesis-seed", default="1", help="what the random requests are drawn from")
+    parser.addoption(
+        "--real-clients",
+        action="store_true",
+        default=bool(os.environ.get("CURSORPIPE_REAL_CLIENTS")),
+        help="try clients of other people; installs them from the registries",
+    )
+    parser.addoption(
+        "--real-clients-dir",
+        default=os.environ.get("CURSORPIPE_REAL_CLIENTS_DIR", ""),
+        help="where they are installed, and found again by the next run",
+    )
+    parser.addoption("--open-webui", action="store_true", help="with --real-clients, also this one: 7 GB")

@@ -131,6 +131,7 @@ SCENARIOS: dict[str, Scenario] = {
         "answers that look like errors and are none", script.talk_about_error, {"variant": "1"}
     ),
     "echo": Scenario("the prompt and nothing else", script.echo),
+    "json": Scenario("say a text, its apostrophes as quotation marks", script.say_json, {"text": "{}"}),
     "usage": Scenario("token figures of one's choice in print mode", script.report_usage, _TOKENS),
 }
 

@@ -77,6 +77,11 @@ def echo(stage: Stage, request: Request) -> None:
         stage.say(stage.question)
 
 
+def say_json(stage: Stage, request: Request) -> None:
+    """Say a text whose apostrophes stand for the quotation marks that a directive cannot hold."""
+    recite(stage, request.text("text").replace("'", '"'))
+
+
 def fail(stage: Stage, request: Request) -> None:
     """Fail as the backend does, perhaps after a part of an answer."""
     partial = request.text("partial")

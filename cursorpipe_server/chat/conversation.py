@@ -6,6 +6,7 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from pydantic import BaseModel
 
@@ -29,7 +30,18 @@ _IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 
 def to_messages(messages: Sequence[ChatMessage]) -> list[Message]:
     """Return the conversation; raises InvalidRequestError naming the member that is wrong."""
-    return [_message(f"messages.{index}", message) for index, message in enumerate(messages)]
+    return never_blank([_message(f"messages.{index}", message) for index, message in enumerate(messages)])
+
+
+def never_blank(messages: list[Message]) -> list[Message]:
+    """Return a conversation that is a prompt even if nothing is said in it.
+
+    A user's message alone is passed on as it is, and an agent in print mode takes a blank prompt for none
+    and ends; with a name it stands between markers, as the messages of a conversation do.
+    """
+    if len(messages) == 1 and messages[0].role is Role.USER and not messages[0].text.strip():
+        return [replace(messages[0], name=messages[0].name or "user")]
+    return messages
 
 
 def _message(at: str, message: ChatMessage) -> Message:

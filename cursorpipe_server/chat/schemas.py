@@ -17,8 +17,10 @@ MAX_MESSAGES = 10_000
 #: The most answers to one request, each of which is a turn of an agent.
 MAX_CHOICES = 8
 
-#: The empty name is none; see `is_model_name`.
-MODEL_NAME = r"^$|^[^\s\x00-\x20\x7f-][^\s\x00-\x20\x7f]{0,255}$"
+#: Space and control characters one by one: what `\s` is, each dialect of patterns has its own mind about.
+_NO_NAME = r"\x00-\x20\x7f\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+#: The document's words for `is_model_name`; an empty name is none, which is taken as well.
+MODEL_NAME = f"^(?:[^{_NO_NAME}-][^{_NO_NAME}]{{0,255}})?$"
 
 _STRICT = ConfigDict(extra="allow", strict=True)
 

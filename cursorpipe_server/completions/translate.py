@@ -20,6 +20,7 @@ from cursorpipe_core import (
     Role,
     TextDelta,
 )
+from cursorpipe_server.chat.conversation import never_blank
 from cursorpipe_server.chat.schemas import MAX_CHOICES, Sampling
 from cursorpipe_server.chat.translate import FINISH_REASONS, check_stream_options, stops, usage_object
 from cursorpipe_server.choices import Choices
@@ -49,7 +50,11 @@ def to_core(body: TextCompletionRequest, *, client: str, timeout_s: float | None
     limits = Limits(stops(body.stop), body.max_tokens)
     return [
         CompletionRequest(
-            [Message(Role.USER, prompt)], body.model or None, client, limits=limits, timeout_s=timeout_s
+            never_blank([Message(Role.USER, prompt)]),
+            body.model or None,
+            client,
+            limits=limits,
+            timeout_s=timeout_s,
         )
         for prompt in prompts
         for _ in range(times)

@@ -22,6 +22,7 @@ from cursorpipe_server.config import ServerSettings, Settings
 from cursorpipe_server.keys import ROUTER
 from tests.demo import DemoAgent
 from tests.integration.program import Program, Start
+from tests.server import own_client
 from tests.waiting import until
 
 Client = TestClient[web.Request, web.Application]
@@ -56,7 +57,7 @@ def serve(agent: DemoAgent, aiohttp_client: AiohttpClient) -> Serve:
                 strategy=Strategy(strategy), workers=workers, pool_size=pool_size, **(supervision or {})
             ),
         )
-        client = await aiohttp_client(create_app(settings))
+        client = await own_client(aiohttp_client, create_app(settings))
         if ready:
             assert client.app is not None
             router = client.app[ROUTER]

@@ -92,7 +92,7 @@ ENDS: dict[str, str | int | tuple[str, int]] = {
             *("ignore-cancel", "stderr-flood", "huge-line", "garbage", "slow-chunks", "chunks"),
             *("markers", "thoughts", "tool", "duplicate-tool-call", "ask-permission", "ask-question"),
             *("create-plan", "todo-request", "unicode", "empty", "talks-about-error", "echo"),
-            *("usage", "model-refused"),
+            *("usage", "model-refused", "json"),
         ],
         "end_turn",
     ),
@@ -570,6 +570,14 @@ def test_the_echo_is_the_prompt(start: Start, place: Place, prompt: str) -> None
     client.initialize()
     assert client.turn(client.new_session(), prompt).text == prompt
     assert place.ask(prompt, SCENARIO="echo").result["result"] == prompt
+
+
+def test_json_is_said_with_the_quotation_marks_that_a_directive_cannot_hold(
+    shared: Client, place: Place
+) -> None:
+    asked = directive("json", r"""text="So:\n{'name': 'Ada', 'age': 36}" """)
+    assert shared.turn(shared.new_session(), asked).text == 'So:\n{"name": "Ada", "age": 36}'
+    assert place.ask(directive("json")).result["result"] == "{}"
 
 
 def test_the_token_figures_can_be_chosen_in_print_mode(place: Place) -> None:

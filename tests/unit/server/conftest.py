@@ -31,6 +31,7 @@ from cursorpipe_core import (
 )
 from cursorpipe_server import app as app_module
 from cursorpipe_server.config import ServerSettings, Settings
+from tests.server import own_client
 
 BEGAN = Began(Backend.ACP, None)
 USAGE = Usage(12, 3, 2, 1, estimated=True)
@@ -123,7 +124,7 @@ def make_client(router: ScriptedRouter, aiohttp_client: AiohttpClient) -> MakeCl
         settings = Settings(
             server=ServerSettings(**server), agent=AgentSettings(), supervision=SupervisorSettings()
         )
-        return await aiohttp_client(app_module.create_app(settings))
+        return await own_client(aiohttp_client, app_module.create_app(settings))
 
     return make
 

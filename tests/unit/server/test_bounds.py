@@ -68,15 +68,11 @@ async def test_a_client_that_asks_first_is_told_not_to_send_it(client: Client) -
     assert answer.startswith("HTTP/1.1 413 ")
 
 
-@pytest.mark.parametrize(("expectation", "invited"), [("100-Continue", True), ("miracles", False)])
-async def test_a_body_that_fits_is_invited_and_served(
-    client: Client, expectation: str, invited: bool
-) -> None:
+async def test_a_body_that_fits_is_invited_and_served(client: Client) -> None:
     data = b'{"messages":[{"role":"user","content":"x"}]}'
-    headers = (f"Content-Length: {len(data)}", f"Expect: {expectation}", "Connection: close")
+    headers = (f"Content-Length: {len(data)}", "Expect: 100-Continue", "Connection: close")
     answer = await until_closed(client, head(*headers), data)
-    assert answer.startswith("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 ") is invited
-    assert "HTTP/1.1 200 " in answer
+    assert answer.startswith("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 ")
 
 
 @pytest.mark.parametrize(("size", "status"), [(MEBIBYTE, 200), (MEBIBYTE + 1, 413)])

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from cursorpipe_core import Message, Role
+from cursorpipe_core.prompt import render
 from tests.unit.server.conftest import Client, ScriptedRouter
 
 CHAT = "/v1/chat/completions"
@@ -61,6 +62,17 @@ async def test_members_of_another_roles_message_mean_nothing(client: Client, rou
     response = await client.post(CHAT, json={"messages": [message]})
     assert response.status == 200
     assert router.asked[0].messages == [Message(Role.USER, "Hi")]
+
+
+@pytest.mark.parametrize("text", ["", " \n", "\u2003"])
+@pytest.mark.parametrize("path", [CHAT, "/v1/completions"])
+async def test_what_is_blank_is_a_prompt_all_the_same(
+    client: Client, router: ScriptedRouter, path: str, text: str
+) -> None:
+    body = {"messages": [{"role": "user", "content": text}]} if path == CHAT else {"prompt": text}
+    assert (await client.post(path, json=body)).status == 200
+    assert text in render(router.asked[0].messages).text
+    assert render(router.asked[0].messages).text.strip()
 
 
 @pytest.mark.parametrize(("number", "status"), [(2.0, 200), (2.5, 400), (2.0**53, 400)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -31,7 +32,8 @@ from cursorpipe_core import (
     Usage,
     WorkerSnapshot,
 )
-from cursorpipe_server.chat.schemas import MAX_CHOICES, ChatCompletionRequest
+from cursorpipe_core.config import is_model_name
+from cursorpipe_server.chat.schemas import MAX_CHOICES, MODEL_NAME, ChatCompletionRequest
 from cursorpipe_server.chat.translate import FINISH_REASONS, ChatAnswer, to_core
 from cursorpipe_server.choices import Choices
 from cursorpipe_server.completions.schemas import TextCompletionRequest
@@ -177,7 +179,7 @@ def test_every_member_of_a_request_is_described() -> None:
 
 @pytest.mark.parametrize("operation", [CHAT, TEXT], ids=["chat", "text"])
 def test_every_status_of_the_error_table_is_described(operation: Mapping[str, Any]) -> None:
-    statuses = {error.status for error in (*HTTP_ERRORS.values(), INTERNAL)} | {405, 413}
+    statuses = {error.status for error in (*HTTP_ERRORS.values(), INTERNAL)} | {405, 413, 417}
     assert {str(status) for status in statuses} == operation["responses"].keys() - {"200"}
 
 
@@ -318,6 +320,16 @@ def test_what_is_refused_is_refused_by_the_document_as_well(body: dict[str, obje
 def test_what_is_taken_is_described(body: dict[str, object]) -> None:
     validate(body, request_schema(CHAT))
     to_core(ChatCompletionRequest.model_validate(body), client="", timeout_s=None)
+
+
+def test_the_document_knows_the_name_of_a_model_as_the_server_does() -> None:
+    texts = [text for code in range(0xD800) for text in (chr(code), f"a{chr(code)}")]
+    texts += ["\ufeff", "a" * 256, "a" * 257, "-a", "a-", "a/b[c=d]"]
+    # The end of a text is its end to JSON schemas, and not the line feed before it.
+    pattern = re.compile(MODEL_NAME.removesuffix("$"))
+    described = [text for text in texts if pattern.fullmatch(text)]
+    assert described == [text for text in texts if is_model_name(text)]
+    assert pattern.fullmatch("")
 
 
 @pytest.mark.parametrize("prompts", range(1, 10))

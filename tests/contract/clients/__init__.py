@@ -1,0 +1,1 @@
+"""Clients that are programs of other people, in environments of their own."""

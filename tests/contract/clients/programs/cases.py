@@ -1,0 +1,46 @@
+"""What every client program shares: what it is told by its environment, and how it tells what it saw."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+BASE_URL = os.environ["CLIENT_BASE_URL"]
+API_KEY = os.environ["CLIENT_API_KEY"]
+MODEL = os.environ["CLIENT_MODEL"]
+PROMPT = os.environ["CLIENT_PROMPT"]
+IMAGE = os.environ["CLIENT_IMAGE"]
+
+#: How often a client may repeat a request that was refused.
+RETRIES = 1
+
+MESSAGES: list[dict[str, Any]] = [{"role": "user", "content": PROMPT}]
+
+Saw = dict[str, Any]
+
+
+def run(**cases: Callable[[Saw], None]) -> None:
+    """Run the case of the command line; the last line of the output is what it saw."""
+    saw: Saw = {}
+    try:
+        cases[sys.argv[1]](saw)
+    except Exception as error:  # noqa: BLE001 — which one it is, is what the test wants to know
+        saw["error"] = describe(error)
+    print(json.dumps(saw))
+
+
+def describe(error: BaseException) -> Mapping[str, Any]:
+    """Return the classes by which an error can be caught, its causes' included, and its status."""
+    chain = list(_chain(error))
+    kinds = [f"{kind.__module__}.{kind.__qualname__}" for link in chain for kind in type(link).__mro__]
+    statuses = [link.status_code for link in chain if hasattr(link, "status_code")]
+    return {"kinds": kinds, "status": next(iter(statuses), None), "message": str(error)}
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
