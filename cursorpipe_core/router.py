@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from cursorpipe_core.bounds import bounded
 from cursorpipe_core.catalogue import Catalogue
@@ -43,11 +43,13 @@ from cursorpipe_core.preflight import AgentDescription, describe_agent
 from cursorpipe_core.prompt import Prompt, render
 from cursorpipe_core.runner import SubprocessRunner
 from cursorpipe_core.snapshot import Snapshot
-from cursorpipe_core.structured import AnswerFormat, Gathered
 from cursorpipe_core.supervisor import Supervisor
 from cursorpipe_core.turn import Clocks, Dialogue, Turn
 from cursorpipe_core.warm import WarmModels
 from cursorpipe_core.worker import AgentWorker
+
+if TYPE_CHECKING:
+    from cursorpipe_core.structured import AnswerFormat
 
 logger = logging.getLogger(__name__)
 
@@ -146,7 +148,7 @@ class Router:
         a model that cannot be one and a schema that is none.
         """
         route = self.route(request.model)
-        wanted = AnswerFormat(request.answer_format) if request.answer_format is not None else None
+        wanted = _wanted_format(request)
         prompt = render(wanted.instruct(request.messages) if wanted else request.messages)
         attempt = _Attempt(route, prompt, request, self._clocks)
         events = self._attempts(attempt) if wanted is None else self._formatted(attempt, wanted)
@@ -184,7 +186,7 @@ class Router:
 
         An answer that is not valid is corrected once, in the same session.
         """
-        answer = Gathered()
+        answer = wanted.gather()
         try:
             async with aclosing(self._attempts(attempt)) as batches:
                 async for batch in batches:
@@ -342,6 +344,15 @@ class _Attempt:
     def end_dialogue(self) -> None:
         if self._dialogue is not None:
             self._dialogue.close()
+
+
+def _wanted_format(request: CompletionRequest) -> AnswerFormat | None:
+    if request.answer_format is None:
+        return None
+    # Here and not above: what checks schemas takes long to load, and few ever ask for it.
+    from cursorpipe_core.structured import AnswerFormat  # noqa: PLC0415
+
+    return AnswerFormat(request.answer_format)
 
 
 async def _limited(

@@ -110,6 +110,10 @@ class AnswerFormat:
             found = found or reading
         return found or Reading(answer, ["There is no JSON in the answer."])
 
+    def gather(self) -> Gathered:
+        """Return what keeps the text of an answer until it is read."""
+        return Gathered()
+
     def correction(self, violations: Sequence[str]) -> str:
         """Return what the agent is told when its answer is not in the format."""
         return (
