@@ -179,7 +179,7 @@ async def test_an_answer_is_its_chunks_and_then_the_end(agent: Agent, begin: Beg
         ThoughtDelta("hm"),
         TextDelta("Hel"),
         TextDelta("lo"),
-        Usage(8, 2, 3),
+        Usage(8, 2, 3, reasoning_tokens=1),
         Finish(FinishReason.LENGTH),
     ]
 
