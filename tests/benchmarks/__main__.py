@@ -21,7 +21,7 @@ from tests.benchmarks.cases import Case, Figures, Group, Scenario
 from tests.benchmarks.report import Measured, as_json, machine, table
 from tests.benchmarks.scenarios import SCENARIOS
 from tests.benchmarks.servers import NoServerError
-from tests.benchmarks.sides import Side, Worker, make_side
+from tests.benchmarks.sides import KINDS, Side, Worker, make_side
 
 #: The share of a round that goes before the first, uncounted.
 WARM_UP = 0.1
@@ -56,7 +56,7 @@ class Benchmark:
         with ExitStack() as stack:
             sides: dict[str, Side] = {}
             for target in ("ours", *self._others):
-                kind = target if target in {"ours", "floor", "pipe"} else "url"
+                kind = target if target in KINDS else "url"
                 if not any(kind in case.sides for case in group.cases):
                     self._say(f"{scenario.letter}: not on {target}, where it cannot be measured")
                     continue
@@ -123,7 +123,8 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="TARGET",
-        help="`floor`, `pipe`, or the URL of another server that runs; may be given more than once",
+        help="`floor`, `pipe`, `canned` (what the load generator can do), or the URL of another server that "
+        "runs; may be given more than once",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures of all rounds to a file")
     parser.add_argument("--rounds", type=int, default=8, help="rounds of each case at most (8)")

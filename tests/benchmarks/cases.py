@@ -12,8 +12,9 @@ from tests.benchmarks.sides import Side
 Figures = dict[str, float]
 
 #: Sides that a case can be measured on.
-EVERYWHERE = frozenset({"ours", "floor", "pipe", "url"})
-OVER_HTTP = EVERYWHERE - {"pipe"}
+EVERYWHERE = frozenset({"ours", "floor", "pipe", "canned", "url"})
+WITH_AGENT = EVERYWHERE - {"canned"}
+OVER_HTTP = WITH_AGENT - {"pipe"}
 WITH_PROCESS = frozenset({"ours", "floor"})
 OURS = frozenset({"ours"})
 
@@ -91,7 +92,3 @@ def figures_of(outcome: Outcome) -> Figures:
         "failed": float(found.failed),
         "load busy %": outcome.load_cpu_s / outcome.wall_s * 100,
     }
-
-
-#: Figures of which more is better; of all others, less.
-MORE_IS_BETTER = frozenset({"req/s", "kchunks/s", "cancelled", "in stock %"})

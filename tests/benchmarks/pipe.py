@@ -49,7 +49,11 @@ class Warm:
 
     def __init__(self, program: str) -> None:
         self._process = subprocess.Popen(
-            [program, "acp"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+            [program, "acp"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None

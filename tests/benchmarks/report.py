@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from tests.benchmarks.cases import MORE_IS_BETTER, Case, Figures, Goal, Scenario
+from tests.benchmarks.cases import Case, Figures, Goal, Scenario
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +116,3 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
         else:
             lines.append("  ".join(row))
     return "\n".join(line.rstrip() for line in lines)
-
-
-__all__ = ["MORE_IS_BETTER", "Measured", "as_json", "machine", "table"]

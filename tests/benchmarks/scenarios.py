@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tests.benchmarks.cases import (
-    EVERYWHERE,
     OURS,
     OVER_HTTP,
+    WITH_AGENT,
     WITH_PROCESS,
     Case,
     Figures,
@@ -50,14 +50,14 @@ def _pinned(concurrency: int, count: int) -> Case:
     goals = {"CPU ms/req": Goal(most=0.6)}
     if concurrency == 1:
         goals["p50 ms"] = Goal(most=1.6, of="pipe")
-    return Case(f"c={concurrency}", job, ["p50 ms", "p99 ms", "req/s", "CPU ms/req"], goals)
+    return Case(f"c={concurrency}", job, ["p50 ms", "p99 ms", "req/s", "CPU ms/req"], goals, WITH_AGENT)
 
 
 def _many_streams(streams: int) -> Case:
     job = Job([ask(chunks=100, pace_us=50_000, stream=True)], streams, streams)
     goals = {"CPU %": Goal(most=25), "RSS MB": Goal(most=80)} if streams == 200 else {}
     show = ["CPU %", "CPU µs/chunk", "RSS MB", "late p50 ms", "late p99 ms"]
-    return Case(f"{streams} × 20/s", job, show, goals, rounds=4)
+    return Case(f"{streams} × 20/s", job, show, goals, WITH_AGENT, rounds=4)
 
 
 def _long_prompt(size: int, count: int) -> Case:
@@ -268,6 +268,7 @@ SCENARIOS: Sequence[Scenario] = (
                         _PACED,
                         ["late p50 ms", "late p99 ms", "CPU µs/chunk", "CPU %"],
                         {"late p50 ms": Goal(most=1.3, of="floor")},
+                        WITH_AGENT,
                     )
                 ]
             )
@@ -294,7 +295,7 @@ SCENARIOS: Sequence[Scenario] = (
                         "c=8",
                         Job([ask(), ask(model=PINNED)], 800, 8),
                         ["auto p50 ms", "auto p99 ms", "pinned p50 ms", "CPU ms/req"],
-                        sides=EVERYWHERE - {"pipe"},
+                        sides=OVER_HTTP,
                         measure=_mixed,
                     )
                 ]

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -90,16 +90,19 @@ class Server:
         """Ask until an answer is a good one; return how long that took."""
         body, began = ask().body, time.perf_counter()
         while time.perf_counter() - began < patience_s:
-            connection = http.client.HTTPConnection(self.host, self.port, timeout=patience_s)
-            with suppress(OSError, http.client.HTTPException):
-                connection.request("POST", PATH, body, {"Content-Type": "application/json"})
-                response = connection.getresponse()
-                response.read()
-                if response.status == 200:
-                    return time.perf_counter() - began
-            connection.close()
+            if self._answers(body, patience_s):
+                return time.perf_counter() - began
             time.sleep(0.002)
         raise NoServerError(f"no answer from port {self.port} within {patience_s:.0f}s")
+
+    def _answers(self, body: str, patience_s: float) -> bool:
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=patience_s)
+        with closing(connection), suppress(OSError, http.client.HTTPException):
+            connection.request("POST", PATH, body, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            response.read()
+            return response.status == 200
+        return False
 
     def stop(self) -> None:
         """End the process, if it is ours."""
@@ -135,6 +138,12 @@ def start_floor(folder: Path, agent: Path, setup: Setup) -> Server:
     """Start the floor."""
     with (folder / "floor.log").open("ab") as log:
         return _start(["-m", "tests.benchmarks.floor", str(agent)], folder, setup.agent, log)
+
+
+def start_canned(folder: Path, setup: Setup) -> Server:
+    """Start the server whose answers are ready made."""
+    with (folder / "canned.log").open("ab") as log:
+        return _start(["-m", "tests.benchmarks.canned"], folder, setup.agent, log)
 
 
 def _start(words: list[str], folder: Path, variables: Mapping[str, str], log: IO[bytes]) -> Server:

@@ -18,9 +18,13 @@ from tests.benchmarks.servers import (
     Server,
     Setup,
     running_server,
+    start_canned,
     start_cursorpipe,
     start_floor,
 )
+
+#: What a side can be but the URL of a server.
+KINDS = frozenset({"ours", "floor", "pipe", "canned"})
 
 #: Seconds after which the memory of a server under load is looked at.
 _LOOK_AFTER_S = 1.0
@@ -57,7 +61,7 @@ class Worker:
 
 
 class Side(ABC):
-    """One side. ``kind`` is `ours`, `floor`, `pipe` or `url`."""
+    """One side. ``kind`` is `ours`, `floor`, `pipe`, `canned` or `url`."""
 
     kind: str
 
@@ -129,11 +133,13 @@ class PipeSide(Side):
 
 
 def make_side(target: str, folder: Path, agent: Path, setup: Setup, load: Worker) -> Side:
-    """Start a side: `ours`, `floor`, `pipe`, or the URL of a server that runs."""
+    """Start a side: one of KINDS, or the URL of a server that runs."""
     if target == "pipe":
         return PipeSide(agent)
     if target == "ours":
         return HttpSide("ours", lambda: start_cursorpipe(folder, agent, setup), load)
     if target == "floor":
         return HttpSide("floor", lambda: start_floor(folder, agent, setup), load)
+    if target == "canned":
+        return HttpSide("canned", lambda: start_canned(folder, setup), load)
     return HttpSide("url", lambda: running_server(target), load)
