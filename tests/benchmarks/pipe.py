@@ -7,6 +7,7 @@ server and client together, as there is neither.
 from __future__ import annotations
 
 import os
+import select
 import selectors
 import subprocess
 import sys
@@ -45,7 +46,7 @@ class Call:
 
 
 class Warm:
-    """An ACP child on blocking pipes."""
+    """An ACP child on pipes."""
 
     def __init__(self, program: str) -> None:
         self._process = subprocess.Popen(
@@ -58,6 +59,7 @@ class Warm:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._stdin, self._stdout = self._process.stdin.fileno(), self._process.stdout.fileno()
+        os.set_blocking(self._stdin, False)
         self._ids = 0
         self._held = b""
         self._calls: dict[str, Call] = {}
@@ -69,7 +71,7 @@ class Warm:
     def run(self, job: Job, outcome: Outcome) -> None:
         """Make the requests of a job, as many at a time as it says."""
         begun = 0
-        for _ in range(job.concurrency):
+        for _ in range(job.concurrency - len(self._stock)):
             self._send("session/new", {"cwd": "/", "mcpServers": []})
         while len(self._stock) < job.concurrency:
             self._hear()
@@ -79,7 +81,8 @@ class Warm:
                 begun += 1
                 call = Call(job.asks[which], outcome.found[which], outcome.late_s)
                 self._begin(call, job.asks[which].prompt)
-            self._hear()
+            if self._prompts or not self._stock:
+                self._hear()
 
     def _begin(self, call: Call, prompt: str) -> None:
         session = self._stock.popleft()
@@ -93,7 +96,13 @@ class Warm:
         message = {"jsonrpc": "2.0", "id": self._ids, "method": method, "params": params}
         data = memoryview(orjson.dumps(message) + b"\n")
         while data:
-            data = data[os.write(self._stdin, data) :]
+            try:
+                data = data[os.write(self._stdin, data) :]
+            except BlockingIOError:
+                # The agent may itself be waiting, for somebody to read what it wrote.
+                readable, _, _ = select.select([self._stdout], [self._stdin], [])
+                if readable:
+                    self._hear()
         return self._ids
 
     def _hear(self) -> None:

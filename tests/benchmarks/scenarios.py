@@ -54,10 +54,10 @@ def _pinned(concurrency: int, count: int) -> Case:
 
 
 def _many_streams(streams: int) -> Case:
-    job = Job([ask(chunks=100, pace_us=50_000, stream=True)], streams, streams)
+    job = Job([ask(chunks=80, pace_us=50_000, stream=True)], streams, streams)
     goals = {"CPU %": Goal(most=25), "RSS MB": Goal(most=80)} if streams == 200 else {}
     show = ["CPU %", "CPU µs/chunk", "RSS MB", "late p50 ms", "late p99 ms"]
-    return Case(f"{streams} × 20/s", job, show, goals, WITH_AGENT, rounds=4)
+    return Case(f"{streams} × 20/s", job, show, goals, WITH_AGENT, rounds=4 if streams == 200 else 2)
 
 
 def _long_prompt(size: int, count: int) -> Case:

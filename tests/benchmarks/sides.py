@@ -26,6 +26,8 @@ from tests.benchmarks.servers import (
 #: What a side can be but the URL of a server.
 KINDS = frozenset({"ours", "floor", "pipe", "canned"})
 
+#: Seconds that a process gets to leave once it has nothing to do.
+_PATIENCE_S = 5.0
 #: Seconds after which the memory of a server under load is looked at.
 _LOOK_AFTER_S = 1.0
 
@@ -57,7 +59,11 @@ class Worker:
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()
-        self._process.wait()
+        try:
+            self._process.wait(_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
 
 class Side(ABC):
