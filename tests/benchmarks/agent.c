@@ -7,6 +7,7 @@
  *   chunks   pieces of an answer                                  BENCH_CHUNKS    1
  *   bytes    bytes of text in each                                BENCH_BYTES     20
  *   pace     microseconds from one piece to the next, 0: a burst  BENCH_PACE      0
+ *   apart    1: streams that begin together do not go on in step
  *   tell     answer with the counts instead (no value)
  *            milliseconds before it reads its first line          BENCH_START_MS  0
  *            milliseconds that session/new takes                  BENCH_SESSION_MS 0
@@ -29,7 +30,7 @@
 #define READ_SIZE (256 * 1024)
 
 struct text { const char *at; size_t size; };
-struct plan { long chunks, bytes, pace; int tell; };
+struct plan { long chunks, bytes, pace, apart; int tell; };
 struct turn { struct turn *next; char id[32]; char session[64]; struct plan plan; long sent; int64_t due; };
 struct opening { struct opening *next; char id[32]; int64_t due; };
 
@@ -178,6 +179,7 @@ static struct plan read_plan(const char *prompt, size_t size)
         if (is(word, "chunks")) plan.chunks = value;
         else if (is(word, "bytes")) plan.bytes = value;
         else if (is(word, "pace")) plan.pace = value;
+        else if (is(word, "apart")) plan.apart = value;
         else if (is(word, "tell")) { plan.tell = 1; plan.chunks = 1; }
         if (p >= end || *p != ',') break;
         p++;
@@ -257,6 +259,8 @@ static void begin_turn(const char *id, struct text params)
     keep(turn->session, sizeof turn->session, member(params, "sessionId"));
     turn->plan = read_plan(params.at, params.size);
     turn->due = now_ns();
+    /* 618 of 1000 spreads the turns evenly over the pace, however many there are. */
+    if (turn->plan.apart) turn->due += turn->plan.pace * (prompts * 618 % 1000);
     while (*at) at = &(*at)->next;
     *at = turn;
 }

@@ -79,19 +79,17 @@ class Pipes:
         assert self._process.stdout is not None
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
         os.set_blocking(self._stdin.fileno(), False)
-        self._unsent = bytearray()
+        self._unsent: deque[memoryview] = deque()
         self._closing = False
         self._held = b""
         self._loop.add_reader(self._stdout.fileno(), self._read)
 
     def write(self, data: bytes) -> None:
-        if not self._unsent:
-            with contextlib.suppress(BlockingIOError):
-                data = data[os.write(self._stdin.fileno(), data) :]
-            if not data:
-                return
-            self._loop.add_writer(self._stdin.fileno(), self._flush)
-        self._unsent += data
+        self._unsent.append(memoryview(data))
+        if len(self._unsent) == 1:
+            self._flush()
+            if self._unsent:
+                self._loop.add_writer(self._stdin.fileno(), self._flush)
 
     def close_stdin(self) -> None:
         self._closing = True
@@ -102,11 +100,11 @@ class Pipes:
         self._process.kill()
 
     def _flush(self) -> None:
-        try:
-            del self._unsent[: os.write(self._stdin.fileno(), self._unsent)]
-        except BlockingIOError:
-            return
-        if not self._unsent:
+        with contextlib.suppress(BlockingIOError):
+            while self._unsent:
+                self._unsent[0] = self._unsent[0][os.write(self._stdin.fileno(), self._unsent[0]) :]
+                if not self._unsent[0]:
+                    self._unsent.popleft()
             self._loop.remove_writer(self._stdin.fileno())
             if self._closing:
                 self._stdin.close()
@@ -161,7 +159,7 @@ class Agent:
 
     def cancel(self, session: str) -> None:
         message = {"jsonrpc": "2.0", "method": "session/cancel", "params": {"sessionId": session}}
-        self._pipes.write(orjson.dumps(message) + b"\n")
+        self._pipes.write(orjson.dumps(message, option=orjson.OPT_APPEND_NEWLINE))
 
     async def _session(self) -> str:
         found: str = (await self._request("session/new", _NEW))["sessionId"]
@@ -176,7 +174,7 @@ class Agent:
         self._ids += 1
         self._replies[self._ids] = reply
         message = {"jsonrpc": "2.0", "id": self._ids, "method": method, "params": params}
-        self._pipes.write(orjson.dumps(message) + b"\n")
+        self._pipes.write(orjson.dumps(message, option=orjson.OPT_APPEND_NEWLINE))
 
     def _hear(self, line: bytes) -> None:
         message = orjson.loads(line)

@@ -96,24 +96,25 @@ def decode_outcome(line: bytes) -> Outcome:
     return Outcome(**{**fields, "found": [Found(**found) for found in fields["found"]]})
 
 
-def word(*, chunks: int = 1, size: int = 20, pace_us: int = 0) -> str:
-    """Return the word in a prompt that tells the agent what to answer."""
-    return f"bench:chunks={chunks},bytes={size},pace={pace_us}"
-
-
 def ask(
     *,
     chunks: int = 1,
     size: int = 20,
     pace_us: int = 0,
+    apart: bool = False,
     stream: bool = False,
     model: str = "auto",
     padding: int = 0,
     messages: int = 1,
     tell: bool = False,
 ) -> Ask:
-    """Compose a request; ``padding`` bytes of prompt, ``messages`` of a conversation."""
-    what = "bench:tell" if tell else word(chunks=chunks, size=size, pace_us=pace_us)
+    """Compose a request: what the agent is to answer, ``padding`` bytes of prompt, ``messages`` in all.
+
+    With ``apart`` the pieces of streams that began together do not come in step.
+    """
+    what = f"bench:chunks={chunks},bytes={size},pace={pace_us},apart={apart:d}"
+    if tell:
+        what = "bench:tell"
     text = f"{what} Say it." + " word" * (padding // 5)
     conversation = [{"role": "user", "content": text}]
     for n in range(1, messages):

@@ -12,6 +12,9 @@ import psutil
 
 from tests.benchmarks.cases import Case, Figures, Goal, Scenario
 
+#: Percent of a core above which the load generator may be what was measured.
+LOAD_LIMIT = 80
+
 
 @dataclass(frozen=True, slots=True)
 class Measured:
@@ -57,6 +60,9 @@ def table(measured: Sequence[Measured], others: Sequence[str]) -> str:
             row.append(_verdict(item, figure))
             rows.append(row)
         for side in item.rounds:
+            busy = item.median(side, "load busy %")
+            if busy > LOAD_LIMIT and side not in {"pipe", "canned"}:
+                rows.append(["", f"!! the load generator was busy for {busy:.0f} %: {side} may be faster"])
             failed = sum(item.values(side, "failed"))
             # Where requests fail by design, a figure of its own says how many.
             if failed and "failed requests" not in item.case.show:

@@ -46,6 +46,7 @@ class Plan:
     chunks: int = field(default_factory=lambda: _setting("BENCH_CHUNKS", 1))
     bytes: int = field(default_factory=lambda: _setting("BENCH_BYTES", 20))
     pace: int = field(default_factory=lambda: _setting("BENCH_PACE", 0))
+    apart: int = 0
     tell: int = 0
 
     @classmethod
@@ -128,7 +129,10 @@ class Acp:
 
     def _begin(self, request_id: Any, session: str, plan: Plan) -> None:
         line = _UPDATE % (session, f"~{self._told()};" if plan.tell else plan.text())
-        self._turns.append(Turn(request_id, session, plan, time.monotonic(), line))
+        due = time.monotonic()
+        if plan.apart:
+            due += plan.pace * (self._counts["prompts"] * 618 % 1000) / 1e9
+        self._turns.append(Turn(request_id, session, plan, due, line))
 
     def _work(self) -> float | None:
         """Send what is due; return the seconds until something is again, None for never."""

@@ -84,7 +84,7 @@ def test_the_agent_speaks_acp(agent: Path) -> None:
 
 
 def test_the_agent_tells_what_it_counted_and_when_a_paced_piece_was_sent(agent: Path) -> None:
-    heard, _ = speak(agent, prompt(1, "s", "bench:chunks=2,pace=1000"), prompt(2, "t", "bench:tell"))
+    heard, _ = speak(agent, prompt(1, "s", "bench:chunks=2,pace=1000,apart=1"), prompt(2, "t", "bench:tell"))
     texts = [m["params"]["update"]["content"]["text"] for m in heard if "method" in m]
     assert "~prompts=2 cancels=0 sessions=0;" in texts
     stamps = [text[1:].partition(";")[0] for text in texts]
