@@ -67,7 +67,8 @@ def _many_streams(streams: int, *, apart: bool = False) -> Case:
 def _paced(*, apart: bool) -> Case:
     job = Job([ask(chunks=300, pace_us=10_000, apart=apart, stream=True)], 32, 32)
     show = ["late p50 ms", "late p99 ms", "CPU µs/chunk", "CPU %"]
-    goals = {"late p50 ms": Goal(most=1.3, of="floor")}
+    # In step, how late a piece is depends on how many others its stream happened to begin with.
+    goals = {"late p50 ms": Goal(most=1.3, of="floor")} if apart else {}
     return Case(f"32 × 100/s, {_STEPS[apart]}", job, show, goals, WITH_AGENT)
 
 
