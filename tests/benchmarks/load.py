@@ -1,13 +1,13 @@
 """The load generator: a raw HTTP/1.1 client in a process of its own, one job on each line of its input.
 
-It must not be the bottleneck, so it does as little as a client can: the requests are encoded once, a response
-is only counted, and there is no task, parser or object for a piece of a stream.
+It must not be the bottleneck, so it does as little as a client can: the requests are encoded once, a
+response is only counted, and there is no task, parser or object for a piece of a stream.
 
-Checked with `--compare canned`, a server whose answers are ready made, in one run with the floor on two cores:
-32,000 to 36,000 short answers a second on one connection and 52,000 to 53,000 on 32, where the floor has 4,500
-and 11,700; 820,000 to 990,000 pieces a second, where the floor has 235,000 to 380,000. It was busy for half of
-a core at most there, and for 26 % with the floor. The share is told of each round, and the table warns of a
-median over 80 %, which would have measured the load.
+Checked with `--compare canned`, a server whose answers are ready made, in one run with the floor on two
+cores: 32,000 to 36,000 short answers a second on one connection and 52,000 to 53,000 on 32, where the floor
+has 4,500 and 11,700; 820,000 to 990,000 pieces a second, where the floor has 235,000 to 380,000. It was busy
+for half of a core at most there, and for 26 % with the floor. The share is told of each round, and the table
+warns of a median over 80 %, which would have measured the load.
 """
 
 from __future__ import annotations
