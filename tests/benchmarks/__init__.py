@@ -1,0 +1,1 @@
+"""What the server adds to every request, measured: `python -m tests.benchmarks --help`."""
