@@ -220,6 +220,21 @@ class AcpClient:
         if method != "session/update":
             logger.debug("ignored the agent's notification %s", method)
             return
+        try:
+            # Nearly every message is a piece of an answer, in just this shape.
+            update = params["update"]
+            said = update["content"]["text"] if update["sessionUpdate"] == "agent_message_chunk" else None
+            turn = self._turns[params["sessionId"]]
+        except (KeyError, TypeError):
+            self._take_update(params)
+            return
+        if type(said) is str:
+            turn.text(said)
+        else:
+            self._take_update(params)
+
+    def _take_update(self, params: Json) -> None:
+        """Take an update of any kind and any shape."""
         turn = self._turn_of(params)
         update = _member(params, "update")
         if turn is None or not isinstance(update, dict):

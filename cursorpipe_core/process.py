@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import logging
 import os
 import re
@@ -19,8 +20,10 @@ from cursorpipe_core.errors import AgentCrashError, AgentNotFoundError
 
 logger = logging.getLogger(__name__)
 
-#: Bytes asked of a pipe at once; a Linux pipe holds 64 KiB unless enlarged.
-READ_SIZE = 256 * 1024
+#: Bytes that a child's output may hold unread, and that are asked of it at once; a Linux pipe holds 64 KiB
+#: unless it is enlarged, and each read wakes the readers of all turns that are in it.
+PIPE_SIZE = 512 * 1024
+READ_SIZE = PIPE_SIZE
 #: The last bytes of stderr that are kept for the judge and the crash report.
 STDERR_TAIL_BYTES = 16 * 1024
 #: How often a child is looked at where the system has no pidfd to wait on.
@@ -86,6 +89,7 @@ class ChildProcess:
         self._stdin, self._stdout, self._stderr = stdin, stdout, stderr
         for pipe in (stdin, stdout, stderr):
             os.set_blocking(pipe.fileno(), False)
+        _enlarge(stdout.fileno())
         self._loop.add_reader(stdout.fileno(), self._read_stdout)
         self._loop.add_reader(stderr.fileno(), self._read_stderr)
         self._pidfd = _pidfd(self._process.pid)
@@ -342,6 +346,13 @@ def _spawn(command: Sequence[str], env: Mapping[str, str], cwd: str) -> subproce
         raise AgentNotFoundError(command[0]) from exc
     except OSError as exc:
         raise AgentCrashError(f"The agent could not be started: {exc.strerror}.") from exc
+
+
+def _enlarge(pipe: int) -> None:
+    """Let a pipe hold more, where the system lets us: what comes at once is read at once."""
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        with contextlib.suppress(OSError):  # a user may only have so much
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
 
 
 def _pidfd(pid: int) -> int | None:

@@ -38,6 +38,10 @@ _MARKER_LINE = re.compile(
 )
 
 
+_ESCAPE = r"\1\\"
+_NOT_A_NAME = re.compile(r"[^A-Za-z0-9_.-]")
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """What an agent is given: a text that can be encoded, and the images it speaks of."""
@@ -64,7 +68,9 @@ def render(messages: Sequence[Message]) -> Prompt:
 
 
 def _blocks(message: Message, numbers: Iterator[int]) -> Iterator[str]:
-    text = "\n".join([message.text, *(f"[image {next(numbers)}]" for _ in message.images)])
+    text = message.text
+    if message.images:
+        text = "\n".join([text, *(f"[image {next(numbers)}]" for _ in message.images)])
     if text or not message.calls:
         yield _block(text, role=message.role, name=message.name, result_of=message.call_id)
     for call in message.calls:
@@ -73,9 +79,8 @@ def _blocks(message: Message, numbers: Iterator[int]) -> Iterator[str]:
 
 def _block(text: str, **attributes: str | None) -> str:
     said = "".join(
-        f' {name}="{re.sub(r"[^A-Za-z0-9_.-]", "_", value)}"' for name, value in attributes.items() if value
+        [f' {name}="{_NOT_A_NAME.sub("_", value)}"' for name, value in attributes.items() if value]
     )
-    return f"\n<message{said}>\n{_MARKER_LINE.sub(_ESCAPE, text)}\n</message>\n"
-
-
-_ESCAPE = r"\1\\"
+    # Most texts have nothing that could be a marker, which is cheaper to see than to look for lines.
+    escaped = _MARKER_LINE.sub(_ESCAPE, text) if "<" in text else text
+    return f"\n<message{said}>\n{escaped}\n</message>\n"

@@ -319,8 +319,9 @@ class _Attempt:
         self.client = request.client
         #: An answer in a format may have to be corrected where it was given.
         self.keep = request.answer_format is not None
-        total_s = min(clocks.total_s, request.timeout_s or clocks.total_s)
-        self.clocks = replace(clocks, total_s=total_s)
+        if request.timeout_s is not None and request.timeout_s < clocks.total_s:
+            clocks = replace(clocks, total_s=request.timeout_s)
+        self.clocks = clocks
         self.worker: AgentWorker | None = None
         self.prompted = False
         self.begun = False

@@ -158,7 +158,8 @@ class Turn:
         except UnicodeEncodeError:  # the half of a pair whose other half never came
             text = well_formed(text)
             self._answer_bytes += utf8_length(text)
-        self._words_seen = self._words_seen or not text.isspace()
+        if not self._words_seen:
+            self._words_seen = not text.isspace()
         self._put(TextDelta(text), len(text))
 
     def _put(self, event: CompletionEvent, size: int) -> None:

@@ -33,14 +33,15 @@ class Choices:
 
     async def read(self) -> AsyncGenerator[tuple[int, list[CompletionEvent]], None]:
         """Yield batches with the index of their answer. Closing this closes every source."""
+        if len(self._sources) == 1:
+            async with aclosing(self._sources[0]) as source:
+                async for batch in source:
+                    self._note(batch)
+                    yield 0, batch
+            return
         async with AsyncExitStack() as stack:
             for source in self._sources:
                 await stack.enter_async_context(aclosing(source))
-            if len(self._sources) == 1:
-                async for batch in self._sources[0]:
-                    self._note(batch)
-                    yield 0, batch
-                return
             async with aclosing(_interleaved(self._sources)) as batches:
                 async for index, batch in batches:
                     self._note(batch)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import secrets
 import time
-import uuid
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -74,7 +74,7 @@ def add_own_headers(response: web.StreamResponse) -> None:
 
 def new_request_id() -> str:
     """Return an id for a request that brings none."""
-    return f"req_{uuid.uuid4().hex}"
+    return f"req_{secrets.token_hex(16)}"
 
 
 @web.middleware

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from typing import Any
@@ -119,7 +119,7 @@ class ChatAnswer:
     def __init__(
         self, body: ChatCompletionRequest, choices: Choices, *, reasoning: bool, mark: Callable[[str], None]
     ) -> None:
-        self.id = f"chatcmpl-{uuid.uuid4().hex}"
+        self.id = f"chatcmpl-{secrets.token_hex(16)}"
         self.created = int(time.time())
         self.model = body.model or AUTO_MODEL
         self._choices = choices

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
 import time
-import uuid
 from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any
@@ -70,7 +70,7 @@ class TextAnswer:
     """One answer on its way out, in the shape of a text completion."""
 
     def __init__(self, body: TextCompletionRequest, choices: Choices) -> None:
-        self.id = f"cmpl-{uuid.uuid4().hex}"
+        self.id = f"cmpl-{secrets.token_hex(16)}"
         self.created = int(time.time())
         self.model = body.model or AUTO_MODEL
         self._choices = choices
