@@ -73,8 +73,9 @@ async def start(agent: DemoAgent, tmp_path: Path) -> AsyncIterator[Start]:
 
     ``terminal`` is the path of the terminal that controls it, if one is to.
     """
-    work = tmp_path / "work"
-    work.mkdir()
+    work, temporary = tmp_path / "work", tmp_path / "temporary"
+    for directory in (work, temporary):
+        directory.mkdir()
     async with AsyncExitStack() as stack:
 
         async def begin(*arguments: str, terminal: str = "", **env: str) -> Program:
@@ -95,6 +96,7 @@ async def start(agent: DemoAgent, tmp_path: Path) -> AsyncIterator[Start]:
                     **inherited,
                     "CURSORPIPE_HOST": "127.0.0.1",
                     "CURSORPIPE_STATE_DIR": str(agent.state_dir),
+                    "TMPDIR": str(temporary),
                     **agent.switches,
                     **env,
                 },
