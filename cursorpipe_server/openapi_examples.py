@@ -229,6 +229,7 @@ READY_EXAMPLE: Mapping[str, Any] = {
             "sessions_ready": 3,
             "notes": [],
             "permissions_refused": 0,
+            "model": None,
         }
     ],
     "draining": 0,

@@ -25,6 +25,7 @@ async def test_ready_tells_what_each_worker_does(client: Client) -> None:
             "sessions_ready": 2,
             "notes": ["a note"],
             "permissions_refused": 0,
+            "model": None,
         }
     ]
 
