@@ -234,17 +234,13 @@ class AcpClient:
             self._take_update(params)
 
     def _take_update(self, params: Json) -> None:
-        """Take an update of any kind and any shape."""
+        """Take an update of any shape that is no piece of an answer."""
         turn = self._turn_of(params)
         update = _member(params, "update")
         if turn is None or not isinstance(update, dict):
             return  # no prompt is open: commands, titles, late pieces of a cancelled turn
         kind = update.get("sessionUpdate")
-        if kind == "agent_message_chunk":
-            text = _member(update.get("content"), "text")
-            if isinstance(text, str):
-                turn.text(text)
-        elif kind == "agent_thought_chunk":
+        if kind == "agent_thought_chunk":
             text = _member(update.get("content"), "text")
             if isinstance(text, str):
                 turn.thought(text)

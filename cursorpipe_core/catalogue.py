@@ -65,12 +65,15 @@ class Catalogue:
 
     async def with_effort(self, model: str, effort: str) -> str | None:
         """Return the variant of a model that thinks this hard; None if there is none, or nobody knows."""
+        model = self.resolve(model)
+        if model in {"", AUTO_MODEL}:
+            return None
         try:
             names = {known.id for known in await self.models()}
         except CursorpipeError:
             return None
-        base, _, last = self.resolve(model).rpartition("-")
-        stem = base if last in EFFORTS else self.resolve(model)
+        base, _, last = model.rpartition("-")
+        stem = base if last in EFFORTS else model
         return variant if (variant := f"{stem}-{effort}") in names else None
 
     async def models(self) -> Sequence[Model]:

@@ -49,7 +49,7 @@ from cursorpipe_core.warm import WarmModels
 from cursorpipe_core.worker import AgentWorker
 
 if TYPE_CHECKING:
-    from cursorpipe_core.structured import AnswerFormat
+    from cursorpipe_core.structured import AnswerFormat, Reading
 
 logger = logging.getLogger(__name__)
 
@@ -171,6 +171,8 @@ class Router:
                 finally:
                     turn.close()
             except AgentError as exc:
+                # Before another place is asked for: the one that is held may be the only one.
+                attempt.end_dialogue()
                 if attempt.begun or not self._prepare_retry(attempt, exc):
                     raise exc.of_request(begun=attempt.begun) from exc
                 logger.info("one more try, by %s: %s", attempt.backend, exc)
@@ -193,7 +195,7 @@ class Router:
                     if passed := answer.take(batch):
                         yield passed
             text = answer.text()
-            reading = await asyncio.to_thread(wanted.read, text)
+            reading = await _check(attempt, wanted, text)
             if reading.violations and answer.reason is FinishReason.STOP:
                 logger.info("the answer is corrected: %d violations", len(reading.violations))
                 correction = Prompt(wanted.correction(reading.violations))
@@ -206,7 +208,7 @@ class Router:
                 finally:
                     turn.close()
                 text = answer.text()
-                reading = await asyncio.to_thread(wanted.read, text)
+                reading = await _check(attempt, wanted, text)
             if answer.reason is FinishReason.STOP and reading.violations:
                 raise InvalidOutputError(reading.violations)
         except AgentError as exc:
@@ -276,7 +278,7 @@ class Router:
         except BaseException:
             turn.close()
             raise
-        attempt.new_dialogue(dialogue)
+        attempt.dialogue = dialogue
         return turn
 
     async def _lease(self, attempt: _Attempt) -> AgentWorker:
@@ -326,25 +328,27 @@ class _Attempt:
         self.prompted = False
         self.begun = False
         self.retried = False
-        self._dialogue: Dialogue | None = None
+        self.dialogue: Dialogue | None = None
         self._deadline = time.monotonic() + self.clocks.total_s
 
     def seconds_left(self) -> float:
         return self._deadline - time.monotonic()
 
-    def new_dialogue(self, dialogue: Dialogue) -> None:
-        """Take the dialogue of another try, and give the last one back."""
-        self.end_dialogue()
-        self._dialogue = dialogue
-
     def go_on(self, prompt: Prompt, turn: Turn) -> None:
         """Begin another turn where the last one was; there was one."""
-        if self._dialogue is not None:
-            self._dialogue.go_on(prompt, turn)
+        if self.dialogue is not None:
+            self.dialogue.go_on(prompt, turn)
 
     def end_dialogue(self) -> None:
-        if self._dialogue is not None:
-            self._dialogue.close()
+        if self.dialogue is not None:
+            self.dialogue.close()
+            self.dialogue = None
+
+
+async def _check(attempt: _Attempt, wanted: AnswerFormat, text: str) -> Reading:
+    """Read an answer in its format, in a thread, within the time that the request has left."""
+    async with bounded("request", attempt.seconds_left(), of=attempt.clocks.total_s):
+        return await asyncio.to_thread(wanted.read, text)
 
 
 def _wanted_format(request: CompletionRequest) -> AnswerFormat | None:

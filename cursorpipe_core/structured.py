@@ -9,8 +9,10 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NoReturn
 
 import regex
@@ -36,8 +38,8 @@ from cursorpipe_core.errors import InvalidRequestError
 MAX_VIOLATIONS = 5
 #: Characters of one violation: it quotes the offending value, which may be everything.
 MAX_VIOLATION = 300
-#: Seconds that all of one pattern's work on one text may take.
-PATTERN_TIMEOUT_S = 0.25
+#: Seconds that one validation may take. Nobody can end a thread: it has to look at the clock itself.
+VALIDATION_TIMEOUT_S = 2.0
 #: References followed in one validation; schemas that call themselves can ask for any number.
 MAX_REFERENCES = 20_000
 #: Places in a text at which JSON may begin that are tried.
@@ -139,7 +141,7 @@ class AnswerFormat:
     def _violations(self, value: Any) -> list[str]:
         if self._validator is None:
             return [] if isinstance(value, dict) else ["The answer is not a JSON object."]
-        self._budget.left = MAX_REFERENCES
+        self._budget.renew()
         try:
             errors = list(itertools.islice(self._validator.iter_errors(value), MAX_VIOLATIONS))
         except SchemaTooCostlyError as exc:
@@ -171,15 +173,22 @@ def _candidates(answer: str) -> Iterator[tuple[str, Any]]:
 
 
 class _Budget:
-    """How many more references one validation may follow."""
+    """What one validation may still spend: references to follow, and time."""
 
     def __init__(self) -> None:
-        self.left = MAX_REFERENCES
+        self.renew()
 
-    def spend(self) -> None:
-        self.left -= 1
-        if self.left < 0:
+    def renew(self) -> None:
+        self._references = MAX_REFERENCES
+        self._deadline = time.monotonic() + VALIDATION_TIMEOUT_S
+
+    def spend(self) -> float:
+        """Take a piece of work on, and return the seconds that it may take."""
+        self._references -= 1
+        left_s = self._deadline - time.monotonic()
+        if self._references < 0 or left_s <= 0:
             raise SchemaTooCostlyError("The schema asks for more work than a check may take.")
+        return left_s
 
 
 def _validator(schema: Mapping[str, Any] | bool, budget: _Budget) -> Validator:
@@ -212,14 +221,18 @@ def _validator(schema: Mapping[str, Any] | bool, budget: _Budget) -> Validator:
         {
             "$ref": _counted(cls, "$ref", budget),
             "$dynamicRef": _counted(cls, "$dynamicRef", budget),
-            "pattern": _match_in_time,
+            "pattern": partial(_match_in_time, budget),
+            "uniqueItems": _unique,
         },
     )
     return guarded(schema, registry=registry)
 
 
 def _keywords(schema: Any) -> Iterator[tuple[str, Any]]:
-    """Yield every member of every object in a schema, without recursion."""
+    """Yield every member of every object in a schema, without recursion.
+
+    Also of what is no schema where it stands: a reference may make one of it.
+    """
     waiting = [schema]
     while waiting:
         value = waiting.pop()
@@ -242,17 +255,26 @@ def _counted(cls: type[Validator], keyword: str, budget: _Budget) -> Callable[..
 
 
 def _match_in_time(
-    validator: Validator, pattern: str, instance: Any, schema: Any
+    budget: _Budget, validator: Validator, pattern: str, instance: Any, schema: Any
 ) -> Iterator[ValidationError]:
     del schema
     if not validator.is_type(instance, "string"):
         return
     try:
-        matches = regex.search(pattern, instance, timeout=PATTERN_TIMEOUT_S)
+        matches = regex.search(pattern, instance, timeout=budget.spend())
     except TimeoutError as exc:
         raise SchemaTooCostlyError("A pattern of the schema takes too long on the answer.") from exc
     if matches is None:
         yield ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+def _unique(validator: Validator, unique: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    """Look for equal items once over the list; the library compares objects each with each."""
+    del schema
+    if unique is True and validator.is_type(instance, "array"):
+        texts = {json.dumps(item, sort_keys=True) for item in instance}
+        if len(texts) < len(instance):
+            yield ValidationError(f"{instance!r} has items that are equal")
 
 
 def _told(error: ValidationError) -> str:
@@ -269,8 +291,14 @@ def _invalid(reason: str) -> InvalidRequestError:
     return InvalidRequestError(f"Invalid schema for '{param}': {reason}.", param=param)
 
 
+def _number(text: str) -> float:
+    """Return a number as the JSON number it is: 1.0 is 1."""
+    number = float(text)
+    return int(number) if number.is_integer() else number
+
+
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_number)

@@ -147,6 +147,18 @@ async def test_a_failure_of_the_correction_is_told_as_what_it_is(
         assert (await response.json())["error"]["code"] == "rate_limited"
 
 
+@BOTH
+async def test_a_second_try_does_not_wait_for_the_place_of_the_first(
+    serve: Serve, agent: DemoAgent, strategy: str
+) -> None:
+    limits = {"worker_concurrency": 1, "max_subprocesses": 1, "queue_timeout_s": 5}
+    client = await serve(strategy=strategy, supervision=limits)
+    text = "[[demo:dns-failure times=1]]"
+    async with client.post(CHAT, json=ask(text, response_format=BY_SCHEMA)) as response:
+        assert response.status == 200, await response.text()
+    assert len(agent.events("prompt")) == 2
+
+
 async def test_a_client_that_leaves_before_the_correction_is_over_is_heard(
     serve: Serve, agent: DemoAgent
 ) -> None:

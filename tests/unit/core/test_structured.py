@@ -107,10 +107,24 @@ def test_a_reference_within_the_schema_may_use_its_id() -> None:
 
 
 def test_a_pattern_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(structured, "PATTERN_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(structured, "VALIDATION_TIMEOUT_S", 0.02)
     answer = json.dumps("a" * 5000 + "!")
     (violation,) = by({"pattern": r"^(\w+\s?)*$|^(a|a)*$"}).read(answer).violations
     assert "too long" in violation
+
+
+def test_all_the_patterns_of_an_answer_share_one_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(structured, "VALIDATION_TIMEOUT_S", 0.0)
+    (violation,) = by({"items": {"pattern": "a"}}).read('["a", "a"]').violations
+    assert "more work" in violation
+
+
+@pytest.mark.parametrize(
+    ("items", "unique"),
+    [([1, 2], True), ([1, 1.0], False), ([1, True], True), ([{"a": 1, "b": 2}, {"b": 2, "a": 1}], False)],
+)
+def test_equal_items_are_found(items: list[Any], unique: bool) -> None:
+    assert bool(by({"uniqueItems": True}).read(json.dumps(items)).violations) is not unique
 
 
 @pytest.mark.parametrize("doubling", [False, True])
