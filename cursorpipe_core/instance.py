@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import logging
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -44,7 +45,9 @@ class Instance:
     async def __aenter__(self) -> Self:
         state = state_directory(self._state_dir)
         self._entry = StateEntry(state)
-        self._clearing = asyncio.create_task(_clear(state), name="what killed servers left")
+        self._clearing = asyncio.create_task(
+            _in_thread(partial(clear_dead_entries, state)), name="what killed servers left"
+        )
         return self
 
     async def __aexit__(
@@ -92,7 +95,7 @@ class Instance:
             await asyncio.sleep(max(SWEEP_PAUSE_S, due_at - time.monotonic()))
             limit = time.monotonic() - DETACHED_GRACE_S
             due = frozenset(mark for mark, ended_at in self._ended_at.items() if ended_at <= limit)
-            await asyncio.to_thread(end_all, partial(marked, due.__contains__))
+            await _in_thread(partial(end_all, partial(marked, due.__contains__)))
             for mark in due:
                 del self._ended_at[mark]
 
@@ -101,8 +104,9 @@ class Instance:
         self._entry.close()
 
 
-async def _clear(state: Path) -> None:
+async def _in_thread(work: Callable[[], object]) -> None:
+    """Clear something away behind the requests; a failure is logged, as nobody waits for it."""
     try:
-        await asyncio.to_thread(clear_dead_entries, state)
+        await asyncio.to_thread(work)
     except Exception:
-        logger.exception("what killed servers left could not be cleared")
+        logger.exception("what was left behind could not be cleared")

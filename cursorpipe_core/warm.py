@@ -34,6 +34,12 @@ class WarmModel:
     def __init__(self, supervisor: Supervisor) -> None:
         self.supervisor = supervisor
         self.used_at = time.monotonic()
+        self.unwanted = asyncio.Event()
+
+    async def live(self) -> None:
+        """Keep the worker until it is not wanted any more."""
+        async with self.supervisor:
+            await self.unwanted.wait()
 
     @property
     def idle(self) -> bool:
@@ -53,7 +59,7 @@ class WarmModels:
         self._settings = settings
         self._instance = instance
         self._models: dict[str, WarmModel] = {}
-        self._closing: set[asyncio.Task[None]] = set()
+        self._lives: set[asyncio.Task[None]] = set()
         self._looking: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -68,7 +74,7 @@ class WarmModels:
             await asyncio.wait({self._looking})
         for model in list(self._models):
             self._stop(model)
-        await asyncio.gather(*self._closing, return_exceptions=True)
+        await asyncio.gather(*self._lives, return_exceptions=True)
 
     @property
     def waiting(self) -> int:
@@ -106,7 +112,7 @@ class WarmModels:
         Raises AgentUnavailableError while every model that is warm is at work, UnknownModelError for a
         model that Cursor does not serve, and what the supervisor raises.
         """
-        warm = self._models.get(model) or await self._start(model)
+        warm = self._models.get(model) or self._start(model)
         warm.used_at = time.monotonic()
         try:
             return await warm.supervisor.lease(client, timeout_s, other_than=other_than)
@@ -114,7 +120,7 @@ class WarmModels:
             self._stop(model)
             raise
 
-    async def _start(self, model: str) -> WarmModel:
+    def _start(self, model: str) -> WarmModel:
         if len(self._models) >= self._settings.warm_models_max:
             idle = [name for name, warm in self._models.items() if warm.idle]
             if not idle:
@@ -123,16 +129,16 @@ class WarmModels:
         logger.info("model %s gets a worker of its own", model)
         supervisor = Supervisor(self._agent, _for_one(self._settings), self._instance, model=model)
         warm = self._models[model] = WarmModel(supervisor)
-        await supervisor.__aenter__()
+        life = asyncio.create_task(warm.live(), name=f"model {model}")
+        self._lives.add(life)
+        life.add_done_callback(self._lives.discard)
         return warm
 
     def _stop(self, model: str) -> None:
         warm = self._models.pop(model, None)
         if warm is not None:
             logger.info("the worker of model %s is stopped", model)
-            closing = asyncio.create_task(warm.supervisor.__aexit__(None, None, None), name=f"stop {model}")
-            self._closing.add(closing)
-            closing.add_done_callback(self._closing.discard)
+            warm.unwanted.set()
 
     async def _stop_idle(self) -> None:
         while True:

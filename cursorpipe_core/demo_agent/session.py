@@ -10,6 +10,7 @@ from cursorpipe_core.demo_agent.knobs import Knobs
 from cursorpipe_core.demo_agent.output import write_raw
 from cursorpipe_core.demo_agent.peer import (
     AUTH_REQUIRED,
+    INTERNAL_ERROR,
     METHOD_NOT_FOUND,
     ChunkWriter,
     Json,
@@ -254,6 +255,11 @@ def _perform(turn: AcpStage, prompt: Prompt) -> str | RpcError:
         return "end_turn"
     except NotSignedInError:
         return RpcError(AUTH_REQUIRED)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # Of what the turn wanted from the system, not of the pipe: the request is still to be answered.
+        return RpcError(INTERNAL_ERROR, {"details": str(error)})
     turn.keep()
     return "end_turn"
 

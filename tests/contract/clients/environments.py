@@ -37,7 +37,7 @@ class Environments:
                 pytest.skip(f"{name} is not published for this Python")
             return _complete(self._directory, name, pinned, sys.version)
         if shutil.which("npm") is None:
-            pytest.skip("npm is not installed")
+            pytest.fail("npm is needed for the clients that were asked for")
         return _complete(self._directory, name, PINNED / name / "package.json", "")
 
 

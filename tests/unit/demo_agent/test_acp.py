@@ -393,3 +393,10 @@ def test_the_delays_of_the_environment_are_kept(start: Start) -> None:
     began = time.monotonic()
     chunks = client.turn(session, "hello").chunks()
     assert time.monotonic() - began >= 0.07 + 0.002 * (len(chunks) - 1)
+
+
+def test_a_turn_that_the_system_refuses_something_is_answered_all_the_same(start: Start) -> None:
+    client = start(PATH="/nowhere")
+    client.initialize()
+    answer = client.answer(client.prompt(client.new_session(), "[[demo:grandchild]]"))
+    assert answer["error"]["code"] == -32603
