@@ -24,12 +24,9 @@ from cursorpipe_core.config import (
     AUTO_MODEL,
     AgentSettings,
     Permissions,
-    SettingSpec,
     Strategy,
     SupervisorSettings,
     demo_agent_settings,
-    setting,
-    specs,
 )
 from cursorpipe_core.errors import (
     AgentCrashError,
@@ -52,6 +49,7 @@ from cursorpipe_core.errors import (
 from cursorpipe_core.preflight import AgentDescription, Finding, preflight
 from cursorpipe_core.router import Route, Router
 from cursorpipe_core.snapshot import SlotState, Snapshot, WorkerSnapshot
+from cursorpipe_core.spec import SettingSpec, setting, specs
 from cursorpipe_core.version import __version__
 
 __all__ = [

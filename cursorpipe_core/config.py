@@ -7,12 +7,13 @@ import re
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from cursorpipe_core.errors import AgentNotFoundError
+from cursorpipe_core.spec import setting
 
 #: Names the CLI was installed under before `agent`; looked for when the default name is not found
 #: (CLI contract §2).
@@ -60,48 +61,6 @@ class ConfigIsolation(StrEnum):
     AUTO = "auto"
     TRUE = "true"
     FALSE = "false"
-
-
-@dataclass(frozen=True, slots=True)
-class SettingSpec:
-    """How one setting is given from outside.
-
-    ``names`` are the variables that set it, the first that is set wins; the first is the canonical one.
-    ``least`` and ``most`` bound numbers. ``secret`` values are never shown. ``reload``: a running program
-    takes over another value; what it has once read and built upon needs a restart.
-    """
-
-    names: tuple[str, ...]
-    doc: str
-    least: float | None = None
-    most: float | None = None
-    secret: bool = False
-    reload: bool = False
-
-
-def setting(
-    *names: str,
-    default: object,
-    doc: str,
-    least: float | None = None,
-    most: float | None = None,
-    secret: bool = False,
-    reload: bool = False,
-) -> Any:  # Any: the value stands in a dataclass as the default of a field of any type
-    """Declare a dataclass field that an environment variable sets."""
-    spec = SettingSpec(names, doc, least, most, secret, reload)
-    return field(default=default, repr=not secret, metadata={"spec": spec})
-
-
-def specs(cls: type) -> Mapping[str, tuple[SettingSpec, type, object]]:
-    """Return the settings of a settings class: field name -> how it is given, its type, its default."""
-    found: dict[str, tuple[SettingSpec, type, object]] = {}
-    for item in fields(cls):
-        spec = item.metadata.get("spec")
-        if spec is not None:
-            default = None if item.default is MISSING else item.default
-            found[item.name] = (spec, type(default), default)
-    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
