@@ -6,14 +6,12 @@ and, where Cursor goes its own way, CLI contract §4.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cursorpipe_core.bounds import bounded
 from cursorpipe_core.completion import FinishReason, ToolEvent, Usage
 from cursorpipe_core.config import Permissions
 from cursorpipe_core.errors import (
@@ -35,6 +33,9 @@ PROTOCOL_VERSION = 1
 #: How long `authenticate` may take: with a stored login it answers at once, signed out never (CLI
 #: contract §4.2).
 AUTHENTICATE_TIMEOUT_S = 10.0
+#: Seconds `session/new` may take, and a change of mode; up to 8 have been seen under load (CLI contract
+#: §6, §8.7).
+SESSION_TIMEOUT_S = 30.0
 
 #: What the agent's stop reasons mean (ACP v1, prompt-turn). A reason that is not here is taken for an
 #: ordinary end, because the agent may be newer than this table.
@@ -114,7 +115,7 @@ class AcpClient:
         """Fail every open request and turn with ``reason``. Idempotent."""
         self._connection.close(reason)
 
-    async def initialize(self) -> Capabilities:
+    async def initialize(self, timeout_s: float) -> Capabilities:
         """Agree on the protocol. Raises AgentCrashError if the agent speaks another version."""
         result = await self._request(
             "initialize",
@@ -126,6 +127,8 @@ class AcpClient:
                 },
                 "clientInfo": {"name": "cursorpipe", "version": self._client_version},
             },
+            phase="start",
+            timeout_s=timeout_s,
         )
         version = _member(result, "protocolVersion")
         if version != PROTOCOL_VERSION:
@@ -147,8 +150,12 @@ class AcpClient:
     async def authenticate(self, method: str) -> None:
         """Use a stored login. Raises AuthenticationError if there is none (CLI contract §4.2)."""
         try:
-            async with bounded("authentication", AUTHENTICATE_TIMEOUT_S):
-                await self._request("authenticate", {"methodId": method})
+            await self._request(
+                "authenticate",
+                {"methodId": method},
+                phase="authentication",
+                timeout_s=AUTHENTICATE_TIMEOUT_S,
+            )
         except (AgentTimeoutError, SessionError) as exc:
             # Silence means signed out, and whatever the words are in which a login is refused, it is.
             raise AuthenticationError from exc
@@ -158,7 +165,12 @@ class AcpClient:
 
         Raises AuthenticationError when a login is missing, and what else the agent's error means.
         """
-        result = await self._request("session/new", {"cwd": cwd, "mcpServers": []})
+        result = await self._request(
+            "session/new",
+            {"cwd": cwd, "mcpServers": []},
+            phase="session start",
+            timeout_s=SESSION_TIMEOUT_S,
+        )
         session_id = _member(result, "sessionId")
         if not isinstance(session_id, str):
             raise SessionError("The agent opened a session without an id.")
@@ -167,7 +179,12 @@ class AcpClient:
 
     async def set_mode(self, session_id: str, mode: str) -> None:
         """Put a session into a mode that it offers."""
-        await self._request("session/set_mode", {"sessionId": session_id, "modeId": mode})
+        await self._request(
+            "session/set_mode",
+            {"sessionId": session_id, "modeId": mode},
+            phase="session mode",
+            timeout_s=SESSION_TIMEOUT_S,
+        )
 
     def close_session(self, session_id: str) -> None:
         """Give a session back, where the agent can take it; there is nothing to wait for."""
@@ -202,17 +219,16 @@ class AcpClient:
         No agent knows the method, and each must refuse a method that it does not know (JSON-RPC 2.0 §5.1).
         """
         try:
-            async with asyncio.timeout(timeout_s):
-                await self._connection.request("_cursorpipe/ping", {})
+            await self._connection.request("_cursorpipe/ping", {}, phase="sign of life", timeout_s=timeout_s)
         except RpcError:
             return True
-        except (TimeoutError, CursorpipeError):
+        except CursorpipeError:
             return False
         return True
 
-    async def _request(self, method: str, params: Json) -> Json:
+    async def _request(self, method: str, params: Json, *, phase: str, timeout_s: float) -> Json:
         try:
-            return await self._connection.request(method, params)
+            return await self._connection.request(method, params, phase=phase, timeout_s=timeout_s)
         except RpcError as exc:
             raise judge_rpc(exc, self._redact) from exc
 

@@ -121,16 +121,26 @@ class Began:
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """The next piece of the answer."""
+    """The next pieces of the answer, as the agent sent them."""
 
-    text: str
+    pieces: list[str]
+
+    @property
+    def text(self) -> str:
+        """The pieces as one text."""
+        return "".join(self.pieces)
 
 
 @dataclass(frozen=True, slots=True)
 class ThoughtDelta:
-    """The next piece of the agent's reasoning; never part of the answer."""
+    """The next pieces of the agent's reasoning; never part of the answer."""
 
-    text: str
+    pieces: list[str]
+
+    @property
+    def text(self) -> str:
+        """The pieces as one text."""
+        return "".join(self.pieces)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from cursorpipe_core.completion import well_formed
-from cursorpipe_core.errors import AgentCrashError, CursorpipeError
+from cursorpipe_core.errors import AgentCrashError, AgentTimeoutError, CursorpipeError
 
 logger = logging.getLogger(__name__)
 
@@ -123,6 +123,7 @@ class Connection:
         on_request: Callable[[Json, str, Json], None],
         on_notification: Callable[[str, Json], None],
     ) -> None:
+        self._loop = asyncio.get_running_loop()
         self._write = write
         self._on_request = on_request
         self._on_notification = on_notification
@@ -152,16 +153,16 @@ class Connection:
             return self._last_id
         # Registered before it is written: the answer may be quicker than the return from the write.
         self._open[self._last_id] = reply
-        self._write(_encode({"jsonrpc": "2.0", "id": self._last_id, "method": method, "params": params}))
+        self._put({"jsonrpc": "2.0", "id": self._last_id, "method": method, "params": params})
         return self._last_id
 
-    async def request(self, method: str, params: Json) -> Json:
-        """Send a request and wait for its result.
+    async def request(self, method: str, params: Json, *, phase: str, timeout_s: float) -> Json:
+        """Send a request and wait for its result, at most ``timeout_s`` seconds.
 
-        Raises RpcError for an error answer, and what ``close`` was given if the connection ends first.
-        The caller bounds the wait; a late answer to an abandoned request is dropped.
+        Raises RpcError for an error answer, AgentTimeoutError naming ``phase``, and what ``close`` was given
+        if the connection ends first. A late answer to an abandoned request is dropped.
         """
-        future: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Json] = self._loop.create_future()
 
         def settle(result: Json, error: CursorpipeError | None) -> None:
             if future.done():
@@ -172,26 +173,29 @@ class Connection:
                 future.set_exception(error)
 
         request_id = self.send(method, params, settle)
+        # Not a scope that cancels: this is the one thing that is waited for, and sessions are made often.
+        timer = self._loop.call_later(timeout_s, settle, None, AgentTimeoutError(phase, timeout_s))
         try:
             return await future
         finally:
+            timer.cancel()
             self._open.pop(request_id, None)
 
     def notify(self, method: str, params: Json) -> None:
         """Send a notification."""
         if self._closed is None:
-            self._write(_encode({"jsonrpc": "2.0", "method": method, "params": params}))
+            self._put({"jsonrpc": "2.0", "method": method, "params": params})
 
     def answer(self, request_id: Json, result: Json) -> None:
         """Answer a request of the peer."""
         if self._closed is None:
-            self._write(_encode({"jsonrpc": "2.0", "id": request_id, "result": result}))
+            self._put({"jsonrpc": "2.0", "id": request_id, "result": result})
 
     def refuse(self, request_id: Json, code: int, message: str) -> None:
         """Answer a request of the peer with an error."""
         if self._closed is None:
             error = {"code": code, "message": message}
-            self._write(_encode({"jsonrpc": "2.0", "id": request_id, "error": error}))
+            self._put({"jsonrpc": "2.0", "id": request_id, "error": error})
 
     def close(self, error: CursorpipeError) -> None:
         """Fail every open request with ``error``, and every later one. Idempotent."""
@@ -202,6 +206,9 @@ class Connection:
         self._open.clear()
         for reply in replies:
             reply(None, error)
+
+    def _put(self, message: dict[str, Json]) -> None:
+        self._write(orjson.dumps(message, option=orjson.OPT_APPEND_NEWLINE))
 
     def _dispatch(self, line: bytes) -> None:
         message = decode(line)
@@ -232,7 +239,3 @@ def _rpc_error(error: dict[str, Json]) -> RpcError:
     return RpcError(
         code if isinstance(code, int) else 0, str(error.get("message") or "no message"), error.get("data")
     )
-
-
-def _encode(message: dict[str, Json]) -> bytes:
-    return orjson.dumps(message, option=orjson.OPT_APPEND_NEWLINE)

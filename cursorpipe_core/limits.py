@@ -39,7 +39,7 @@ class Limiter:
         passed: list[CompletionEvent] = []
         for event in events:
             if isinstance(event, TextDelta):
-                self._take(event.text, passed)
+                self._take(event, passed)
             elif isinstance(event, Usage):
                 self._show(self._held, passed)
                 if not self.over:
@@ -52,16 +52,19 @@ class Limiter:
                 break
         return passed
 
-    def _take(self, text: str, passed: list[CompletionEvent]) -> None:
-        text = self._held + text
-        found = [at for stop in self._stops if (at := text.find(stop)) >= 0]
-        if found:
-            self._show(text[: min(found)], passed)
-            self._end(FinishReason.STOP, passed)
-            return
-        keep = max((_overlap(text, stop) for stop in self._stops), default=0)
-        self._held = text[len(text) - keep :]
-        self._show(text[: len(text) - keep], passed)
+    def _take(self, event: TextDelta, passed: list[CompletionEvent]) -> None:
+        for piece in event.pieces:
+            text = self._held + piece
+            found = [at for stop in self._stops if (at := text.find(stop)) >= 0]
+            if found:
+                self._show(text[: min(found)], passed)
+                self._end(FinishReason.STOP, passed)
+                return
+            keep = max((_overlap(text, stop) for stop in self._stops), default=0)
+            self._held = text[len(text) - keep :]
+            self._show(text[: len(text) - keep], passed)
+            if self.over:
+                return
 
     def _show(self, text: str, passed: list[CompletionEvent]) -> None:
         """Pass text on, as much of it as there is room for."""
@@ -71,7 +74,7 @@ class Limiter:
             text = text.encode()[: self._bytes_left].decode(errors="ignore")
             size = utf8_length(text)
         if text:
-            passed.append(TextDelta(text))
+            passed.append(TextDelta([text]))
             self._shown_bytes += size
             if self._bytes_left is not None:
                 self._bytes_left -= size

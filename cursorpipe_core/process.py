@@ -10,8 +10,10 @@ import os
 import re
 import signal
 import subprocess
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import psutil
 
@@ -32,6 +34,8 @@ EXIT_POLL_INTERVAL_S = 0.05
 COMMAND_GRACE_S = 1.0
 #: SIGKILL cannot be refused, but a child stuck in the kernel outlives it, and nobody can end that one.
 KILL_WAIT_S = 5.0
+#: Pieces of input at most that are written at once; the system takes 1,024.
+MAX_WRITTEN = 256
 #: Reads at most made of a dead child's pipe: what it wrote is there; a grandchild may write for ever.
 FINAL_READS = 64
 
@@ -79,7 +83,9 @@ class ChildProcess:
         self._on_stdout = on_stdout
         self._exited: asyncio.Future[int] = self._loop.create_future()
         self._stderr_tail = bytearray()
-        self._unsent: list[memoryview] = []
+        self._unsent: deque[memoryview] = deque()
+        self._waits_for_room = False
+        self._ends_input = False
         self._output_ended = False
         self._process = _spawn(command, env, cwd)
         stdin, stdout, stderr = self._process.stdin, self._process.stdout, self._process.stderr
@@ -117,26 +123,22 @@ class ChildProcess:
         return await asyncio.shield(self._exited)
 
     def write(self, data: bytes) -> None:
-        """Send to stdin: at once what the pipe takes, the rest as the child reads it.
+        """Send to stdin, when this turn of the event loop ends; what the pipe does not take, as it is read.
 
-        Never waits and never raises for a dead child: its end is reported by ``on_stdout``.
+        All that comes in one turn goes out together, as each write wakes the child. Never waits and never
+        raises for a dead child: its end is reported by ``on_stdout``.
         """
         if self._stdin.closed:
             return
-        if self._unsent:
-            self._unsent.append(memoryview(data))
-            return
-        rest = self._send(memoryview(data))
-        if rest is not None:
-            self._unsent.append(rest)
-            self._loop.add_writer(self._stdin.fileno(), self._flush)
+        if not self._unsent:
+            self._loop.call_soon(self._flush)
+        self._unsent.append(memoryview(data))
 
     def close_stdin(self) -> None:
         """End the child's input once everything written has been sent."""
+        self._ends_input = True
         if not self._unsent:
             self._close_stdin()
-        else:
-            self._unsent.append(memoryview(b""))
 
     async def stop(self, *, polite: float, grace: float) -> None:
         """Close stdin, then SIGTERM, then SIGKILL the whole group.
@@ -246,35 +248,41 @@ class ChildProcess:
             self._loop.remove_reader(self._stderr.fileno())
             self._stderr.close()
 
-    def _send(self, data: memoryview) -> memoryview | None:
-        """Write what the pipe takes now; returns the rest, or None when nothing is left."""
-        while data:
-            try:
-                data = data[os.write(self._stdin.fileno(), data) :]
-            except (BlockingIOError, InterruptedError):
-                return data
-            except OSError:
-                # The child closed its end. Its death, or its silence, is noticed elsewhere.
-                return None
-        return None
-
     def _flush(self) -> None:
+        if not self._unsent:
+            return  # closed since
+        try:
+            self._send()
+        except (BlockingIOError, InterruptedError):
+            if not self._waits_for_room:
+                self._waits_for_room = True
+                self._loop.add_writer(self._stdin.fileno(), self._flush)
+            return
+        except OSError:
+            # The child closed its end. Its death, or its silence, is noticed elsewhere.
+            self._unsent.clear()
+        self._stop_waiting_for_room()
+        if self._ends_input:
+            self._close_stdin()
+
+    def _send(self) -> None:
+        """Write all there is; raises BlockingIOError when the pipe is full before."""
         while self._unsent:
-            head = self._unsent[0]
-            if not head:
-                self._close_stdin()
-                return
-            rest = self._send(head)
-            if rest is not None:
-                self._unsent[0] = rest
-                return
-            del self._unsent[0]
-        self._loop.remove_writer(self._stdin.fileno())
+            sent = os.writev(self._stdin.fileno(), list(islice(self._unsent, MAX_WRITTEN)))
+            while self._unsent and sent >= len(self._unsent[0]):
+                sent -= len(self._unsent.popleft())
+            if sent:
+                self._unsent[0] = self._unsent[0][sent:]
+
+    def _stop_waiting_for_room(self) -> None:
+        if self._waits_for_room:
+            self._waits_for_room = False
+            self._loop.remove_writer(self._stdin.fileno())
 
     def _close_stdin(self) -> None:
         if not self._stdin.closed:
             self._unsent.clear()
-            self._loop.remove_writer(self._stdin.fileno())
+            self._stop_waiting_for_room()
             self._stdin.close()
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from cursorpipe_core.bounds import bounded
 from cursorpipe_core.catalogue import Catalogue
@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from cursorpipe_core.structured import AnswerFormat, Reading
 
 logger = logging.getLogger(__name__)
+
+Begun = TypeVar("Begun")
 
 #: Seconds before the second try after a loss of the connection to Cursor, which may pass.
 NETWORK_PAUSE_S = 1.0
@@ -217,7 +219,7 @@ class Router:
             attempt.end_dialogue()
         # What the agent itself cut short or refused to say is passed on as it is.
         whole = answer.reason is FinishReason.STOP
-        yield [TextDelta(reading.text if whole else text), answer.usage, Finish(answer.reason)]
+        yield [TextDelta([reading.text if whole else text]), answer.usage, Finish(answer.reason)]
 
     async def with_effort(self, model: str, effort: str) -> str | None:
         """Return the variant of a model that thinks this hard; None if there is none, or nobody knows."""
@@ -262,24 +264,39 @@ class Router:
         """Begin a turn by the attempt's backend; raises what keeps it from beginning."""
         turn = self._turn(attempt, attempt.prompt)
         try:
-            async with bounded("request", attempt.seconds_left(), of=attempt.clocks.total_s):
-                if attempt.backend is Backend.ACP:
-                    attempt.worker = await self._lease(attempt)
-                    dialogue = await attempt.worker.begin(attempt.prompt, turn, keep=attempt.keep)
-                else:
-                    dialogue = await self._runner.begin(
-                        attempt.model,
-                        attempt.prompt,
-                        turn,
-                        client=attempt.client,
-                        timeout_s=self._queue_timeout_s,
-                        keep=attempt.keep,
-                    )
+            attempt.dialogue = await self._dialogue(attempt, turn)
         except BaseException:
             turn.close()
             raise
-        attempt.dialogue = dialogue
         return turn
+
+    async def _dialogue(self, attempt: _Attempt, turn: Turn) -> Dialogue:
+        """Begin a turn: at once where there is a place and a session, else within the request's time."""
+        prompt, keep = attempt.prompt, attempt.keep
+        if attempt.backend is Backend.ACP:
+            worker = self._lease_now(attempt)
+            if worker is None:
+                worker = await attempt.in_time(self._lease(attempt))
+            attempt.worker = worker
+            begun = worker.begin_now(prompt, turn, keep=keep)
+            if begun is not None:
+                return begun
+            return await attempt.in_time(worker.begin(prompt, turn, keep=keep))
+        return await attempt.in_time(
+            self._runner.begin(
+                attempt.model,
+                prompt,
+                turn,
+                client=attempt.client,
+                timeout_s=self._queue_timeout_s,
+                keep=keep,
+            )
+        )
+
+    def _lease_now(self, attempt: _Attempt) -> AgentWorker | None:
+        if attempt.model is None:
+            return self._supervisor.lease_now(other_than=attempt.worker)
+        return self._warm.lease_now(attempt.model, other_than=attempt.worker)
 
     async def _lease(self, attempt: _Attempt) -> AgentWorker:
         if attempt.model is None:
@@ -333,6 +350,11 @@ class _Attempt:
 
     def seconds_left(self) -> float:
         return self._deadline - time.monotonic()
+
+    async def in_time(self, work: Awaitable[Begun]) -> Begun:
+        """Wait for a step of the beginning, at most for the rest of the request's time."""
+        async with bounded("request", self.seconds_left(), of=self.clocks.total_s):
+            return await work
 
     def go_on(self, prompt: Prompt, turn: Turn) -> None:
         """Begin another turn where the last one was; there was one."""

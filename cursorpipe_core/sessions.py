@@ -16,12 +16,17 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two tries when no session could be made for the stock; requests make their own then.
 REFILL_PAUSE_S = 5.0
-#: Sessions that are made for the stock at the same time.
+#: Sessions that are made for the stock at the same time, at least and at most: a request that finds none
+#: stands behind them in an agent that makes one after the other.
 REFILL_PARALLEL = 4
-#: Seconds over which the rate of requests is counted.
+REFILL_PARALLEL_MOST = 16
+#: Seconds over which the rate of requests is counted, at most and, of those that have just begun, at least.
 RATE_WINDOW_S = 5.0
+RATE_WINDOW_LEAST_S = 1.0
 #: The stock is to last for so many times the time that a session takes to be made.
 STOCK_FOR = 3.0
+#: And so many times as many are made at once as it takes to keep pace.
+AHEAD = 1.5
 #: How much the latest session counts in what is expected of the next.
 LATEST_WEIGHT = 0.3
 
@@ -42,73 +47,93 @@ class SessionDispenser:
         self._stock = stock
         self._most = max(stock, most)
         self._sessions: deque[str] = deque()
-        self._making = 0
-        self._needed = asyncio.Event()
-        self._refills: list[asyncio.Task[None]] = []
+        self._making: set[asyncio.Task[None]] = set()
+        self._entered = False
+        self._pause: asyncio.TimerHandle | None = None
         self._taken_at: deque[float] = deque()
         self._create_s = 0.0
-        self._clock = asyncio.get_running_loop().time
+        self._loop = asyncio.get_running_loop()
+        self._clock = self._loop.time
         self.found = 0
         self.missed = 0
 
     async def __aenter__(self) -> Self:
         self._sessions.append(await self._make())
-        self._needed.set()
-        self._refills = [
-            asyncio.create_task(self._keep_stock(), name=f"session refill {number}")
-            for number in range(REFILL_PARALLEL)
-        ]
+        self._entered = True
+        self._refill()
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for refill in self._refills:
-            refill.cancel()
-        if self._refills:
+        self._entered = False
+        if self._pause is not None:
+            self._pause.cancel()
+        for making in self._making:
+            making.cancel()
+        if self._making:
             # Not awaited themselves: a cancellation of ours could not be told from their own.
-            await asyncio.wait(self._refills)
+            await asyncio.wait(self._making)
 
     @property
     def ready(self) -> int:
         """How many sessions are in stock."""
         return len(self._sessions)
 
-    async def take(self) -> str:
-        """Return the id of an unused session; raises what ``create`` raises when one must be made."""
+    def take_now(self) -> str | None:
+        """Return the id of an unused session, if one is in stock."""
+        if not self._sessions:
+            return None
+        self.found += 1
         self._taken_at.append(self._clock())
-        self._needed.set()
-        if self._sessions:
-            self.found += 1
-            return self._sessions.popleft()
+        session = self._sessions.popleft()
+        self._refill()
+        return session
+
+    async def make(self) -> str:
+        """Return the id of a session made now, for one who found none; raises what ``create`` raises."""
         self.missed += 1
+        self._taken_at.append(self._clock())
+        self._refill()
         return await self._make()
 
-    def _wanted(self) -> int:
-        """Return how many sessions there should be, by how fast they are taken and how slowly made."""
-        forgotten_at = self._clock() - RATE_WINDOW_S
-        while self._taken_at and self._taken_at[0] < forgotten_at:
-            self._taken_at.popleft()
-        rate = len(self._taken_at) / RATE_WINDOW_S
-        return min(self._most, max(self._stock, math.ceil(rate * self._create_s * STOCK_FOR)))
+    def _refill(self) -> None:
+        """Make as many sessions as are wanted, behind the requests."""
+        if self._pause is not None or not self._entered:
+            return
+        rate = self._rate()
+        wanted = min(self._most, max(self._stock, math.ceil(rate * self._create_s * STOCK_FOR)))
+        at_once = min(REFILL_PARALLEL_MOST, max(REFILL_PARALLEL, math.ceil(rate * self._create_s * AHEAD)))
+        while len(self._making) < min(at_once, wanted - len(self._sessions)):
+            making = asyncio.create_task(self._make_for_stock(), name="session for the stock")
+            self._making.add(making)
+            making.add_done_callback(self._made)
 
-    async def _keep_stock(self) -> None:
-        while True:
-            await self._needed.wait()
-            if len(self._sessions) + self._making >= self._wanted():
-                self._needed.clear()
-                continue
-            self._making += 1
-            try:
-                session = await self._make()
-            except CursorpipeError as exc:
-                logger.warning("no session could be made for the stock: %s", exc)
-                await asyncio.sleep(REFILL_PAUSE_S)
-                self._needed.set()  # the others have counted on this one
-            else:
-                self._sessions.append(session)
-            finally:
-                self._making -= 1
+    def _rate(self) -> float:
+        """Return how many sessions are taken in a second."""
+        now = self._clock()
+        while self._taken_at and self._taken_at[0] < now - RATE_WINDOW_S:
+            self._taken_at.popleft()
+        if not self._taken_at:
+            return 0.0
+        return len(self._taken_at) / max(RATE_WINDOW_LEAST_S, now - self._taken_at[0])
+
+    async def _make_for_stock(self) -> None:
+        try:
+            self._sessions.append(await self._make())
+        except CursorpipeError as exc:
+            logger.warning("no session could be made for the stock: %s", exc)
+            if self._pause is None:
+                self._pause = self._loop.call_later(REFILL_PAUSE_S, self._go_on)
+
+    def _made(self, making: asyncio.Task[None]) -> None:
+        self._making.discard(making)
+        if not making.cancelled() and making.exception() is None:
+            self._refill()
+
+    def _go_on(self) -> None:
+        self._pause = None
+        self._refill()
 
     async def _make(self) -> str:
         began = self._clock()

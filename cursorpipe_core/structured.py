@@ -74,7 +74,7 @@ class Gathered:
         passed: list[CompletionEvent] = []
         for event in batch:
             if isinstance(event, TextDelta):
-                self._texts.append(event.text)
+                self._texts += event.pieces
             elif isinstance(event, Usage):
                 self.usage += event
             elif isinstance(event, Finish):

@@ -148,6 +148,10 @@ class Supervisor:
         self._line.max_waiting = settings.max_queue
         self._line.wake()
 
+    def lease_now(self, *, other_than: AgentWorker | None = None) -> AgentWorker | None:
+        """Return a worker as ``lease`` does, if there is no need to wait for one."""
+        return None if self._line.waiting else self._take(other_than)
+
     async def lease(
         self, client: str, timeout_s: float, *, other_than: AgentWorker | None = None
     ) -> AgentWorker:
@@ -163,19 +167,21 @@ class Supervisor:
         return await self._line.acquire(client, lambda: self._take(other_than), timeout_s)
 
     def _take(self, other_than: AgentWorker | None) -> AgentWorker | None:
-        free = [
-            slot.worker
-            for slot in self._slots
-            if slot.state is SlotState.READY
-            and slot.worker is not None
-            and slot.worker.serves
-            and slot.worker.in_flight < self._settings.worker_concurrency
-        ]
-        if not free:
-            return None
-        worker = min(free, key=lambda worker: (worker is other_than, worker.in_flight))
-        worker.reserve()
-        return worker
+        best: AgentWorker | None = None
+        for slot in self._slots:
+            worker = slot.worker
+            if worker is None or slot.state is not SlotState.READY or not worker.serves:
+                continue
+            if worker.in_flight >= self._settings.worker_concurrency:
+                continue
+            if best is None or (worker is other_than, worker.in_flight) < (
+                best is other_than,
+                best.in_flight,
+            ):
+                best = worker
+        if best is not None:
+            best.reserve()
+        return best
 
     def _hopeless(self) -> CursorpipeError | None:
         """Return why no slot serves or is about to, if none does and none is."""

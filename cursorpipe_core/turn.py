@@ -53,11 +53,16 @@ class Turn:
     def __init__(self, *, prompt_bytes: int, clocks: Clocks, left_s: float) -> None:
         """Prepare a turn; ``left_s`` is what is left of the time that the request has in all."""
         self._loop = asyncio.get_running_loop()
+        self._now = self._loop.time
         self._prompt_bytes = prompt_bytes
         self._answer_bytes = 0
         self._thought_bytes = 0
         self._words_seen = False
         self._events: list[CompletionEvent] = []
+        self._weighed = 0
+        # The pieces that the last event has so far, and its type: a burst is one event, not many.
+        self._pieces: list[str] = []
+        self._open: type[TextDelta | ThoughtDelta] | None = None
         self._backlog = 0
         self._waiter: asyncio.Future[None] | None = None
         self._hold_back = HoldBack()
@@ -66,10 +71,11 @@ class Turn:
         self._ended = False
         self._agent_done = False
         self._clocks = clocks
-        self._deadline = self._loop.time() + left_s
-        self._seen_at = self._loop.time()
+        self._begun = False
         self._seen = False
-        self._timer = self._loop.call_at(self._deadline, self._look)
+        self._seen_at = self._now()
+        self._deadline = self._seen_at + left_s
+        self._timer = self._loop.call_at(self._next_look(), self._look)
         self.on_abandoned: Callable[[], None] = _nothing
 
     @property
@@ -79,29 +85,27 @@ class Turn:
 
     def begin(self) -> None:
         """Start the clock for the first event: the agent has the prompt now."""
-        self._seen_at = self._loop.time()
-        self._look()
+        self._begun = True
+        self._seen_at = self._now()
 
     def text(self, text: str) -> None:
         """Take the next piece of the answer."""
         self._mark()
-        if self._half_pair or "\ud800" <= text[-1:] <= "\udbff":
+        if self._half_pair or not (text.isascii() or not "\ud800" <= text[-1] <= "\udbff"):
             text = self._join_pair(text)
         shown = self._hold_back.feed(text)
         if shown:
-            self._show(shown)
+            self._say(TextDelta, shown)
 
     def thought(self, text: str) -> None:
         """Take the next piece of the reasoning."""
         self._mark()
-        text = well_formed(text)
-        self._thought_bytes += utf8_length(text)
-        self._put(ThoughtDelta(text), len(text))
+        self._say(ThoughtDelta, text)
 
     def tool(self, event: ToolEvent) -> None:
         """Take the news of one of the agent's own tools."""
         self._mark()
-        self._put(event, 0)
+        self._put(event)
 
     def finish(self, reason: FinishReason, usage: Usage | None = None) -> None:
         """End the turn: whole, or with the error that its text turns out to be.
@@ -115,14 +119,15 @@ class Turn:
         if error is not None:
             self._end(error)
             return
-        rest = well_formed(self._hold_back.rest() + self._half_pair)
+        rest = self._hold_back.rest() + self._half_pair
         if rest:
-            self._show(rest)
+            self._say(TextDelta, rest)
+        self._weigh()
         if not self._words_seen and reason is not FinishReason.REFUSAL:
             self._end(EmptyAnswerError("The agent ended its turn without an answer."))
             return
-        self._put(self._complete(usage) if usage else self._estimate(), 0)
-        self._put(Finish(reason), 0)
+        self._put(self._complete(usage) if usage else self._estimate())
+        self._put(Finish(reason))
         self._end(None)
 
     def fail(self, error: CursorpipeError) -> None:
@@ -138,7 +143,10 @@ class Turn:
         """
         while True:
             if self._events:
-                batch, self._events, self._backlog = self._events, [], 0
+                self._weigh()
+                batch, self._events = self._events, []
+                self._weighed = self._backlog = 0
+                self._open = None
                 return batch
             if self._error is not None:
                 raise self._error
@@ -152,26 +160,40 @@ class Turn:
         self._events.clear()
         self._stop(None)
 
-    def _show(self, text: str) -> None:
-        try:
-            self._answer_bytes += utf8_length(text)
-        except UnicodeEncodeError:  # the half of a pair whose other half never came
-            text = well_formed(text)
-            self._answer_bytes += utf8_length(text)
-        if not self._words_seen:
-            self._words_seen = not text.isspace()
-        self._put(TextDelta(text), len(text))
-
-    def _put(self, event: CompletionEvent, size: int) -> None:
+    def _say(self, kind: type[TextDelta | ThoughtDelta], text: str) -> None:
         if self._ended:
             return
-        if size and self._backlog > MAX_BACKLOG:
+        if self._backlog > MAX_BACKLOG:
             self._events.clear()
+            self._weighed = 0
             self._stop(BacklogError("The answer was not read for too long; its turn was ended."))
             return
+        self._backlog += len(text)
+        if kind is self._open:
+            self._pieces.append(text)
+            return
+        pieces = [text]
+        self._put(kind(pieces))
+        self._open, self._pieces = kind, pieces
+
+    def _put(self, event: CompletionEvent) -> None:
+        if self._ended:
+            return
+        self._open = None
         self._events.append(event)
-        self._backlog += size
         self._wake()
+
+    def _weigh(self) -> None:
+        """Count what was said since the last time; what is no well-formed text becomes so here."""
+        for event in self._events[self._weighed :]:
+            if isinstance(event, TextDelta):
+                text, size = _weigh(event)
+                self._answer_bytes += size
+                if not self._words_seen:
+                    self._words_seen = not text.isspace()
+            elif isinstance(event, ThoughtDelta):
+                self._thought_bytes += _weigh(event)[1]
+        self._weighed = len(self._events)
 
     def _end(self, error: CursorpipeError | None) -> None:
         self._ended = True
@@ -193,29 +215,34 @@ class Turn:
             waiter.set_result(None)
 
     def _mark(self) -> None:
-        self._seen_at = self._loop.time()
-        if not self._seen:
-            self._seen = True
-            self._look()  # another clock runs from now on, and it may be the quicker one
+        self._seen = True
+        self._seen_at = self._now()
 
     def _look(self) -> None:
         """End the turn if one of its clocks has run out, else look again when the next one may have."""
-        if self._ended:
-            return
-        clocks, now = self._clocks, self._loop.time()
+        clocks, now = self._clocks, self._now()
         patience, phase = (
             (clocks.idle_s, "next sign of work")
             if self._seen
             else (clocks.first_event_s, "first sign of work")
         )
-        due = self._seen_at + patience
         if now >= self._deadline:
             self._stop(AgentTimeoutError("request", clocks.total_s))
-        elif now >= due:
+        elif self._begun and now >= self._seen_at + patience:
             self._stop(AgentTimeoutError(phase, patience))
         else:
-            self._timer.cancel()
-            self._timer = self._loop.call_at(min(due, self._deadline), self._look)
+            self._timer = self._loop.call_at(self._next_look(), self._look)
+
+    def _next_look(self) -> float:
+        """Return a time before which no clock can run out, whatever happens until then."""
+        clocks = self._clocks
+        if self._seen:
+            due = self._seen_at + clocks.idle_s
+        elif self._begun:
+            due = min(self._seen_at + clocks.first_event_s, self._now() + clocks.idle_s)
+        else:
+            due = self._now() + min(clocks.first_event_s, clocks.idle_s)
+        return min(due, self._deadline)
 
     def _estimate(self) -> Usage:
         return estimated_usage(self._prompt_bytes, self._answer_bytes, self._thought_bytes)
@@ -242,6 +269,16 @@ class Dialogue(Protocol):
 
     def close(self) -> None:
         """Give the session back, after the turn that may be running. Idempotent."""
+
+
+def _weigh(event: TextDelta | ThoughtDelta) -> tuple[str, int]:
+    """Return the text of an event and its size in UTF-8, its pieces made well formed if they are not."""
+    text = event.text
+    try:
+        return text, utf8_length(text)
+    except UnicodeEncodeError:  # the half of a pair whose other half never came
+        event.pieces[:] = map(well_formed, event.pieces)
+        return _weigh(event)
 
 
 def _nothing() -> None:

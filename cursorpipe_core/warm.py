@@ -104,6 +104,14 @@ class WarmModels:
         """Whether a model is to have a worker of its own."""
         return model in self._settings.warm_models or EVERY_MODEL in self._settings.warm_models
 
+    def lease_now(self, model: str, *, other_than: AgentWorker | None = None) -> AgentWorker | None:
+        """Return a worker as ``lease`` does, if there is no need to wait for one."""
+        warm = self._models.get(model)
+        if warm is None:
+            return None
+        warm.used_at = time.monotonic()
+        return warm.supervisor.lease_now(other_than=other_than)
+
     async def lease(
         self, model: str, client: str, timeout_s: float, *, other_than: AgentWorker | None = None
     ) -> AgentWorker:

@@ -31,8 +31,6 @@ from cursorpipe_core.version import __version__
 
 logger = logging.getLogger(__name__)
 
-#: Seconds `session/new` may take; up to 8 have been seen under load (CLI contract §6, §8.7).
-SESSION_TIMEOUT_S = 30.0
 #: Seconds an agent may take to confirm a cancelled turn; it does so within milliseconds (CLI contract
 #: §4.8). One that does not is still generating, and its process is replaced.
 CANCEL_TIMEOUT_S = 5.0
@@ -140,6 +138,14 @@ class AgentWorker:
             self._idle.set()
         self._on_release()
 
+    def begin_now(self, prompt: Prompt, turn: Turn, *, keep: bool = False) -> Dialogue | None:
+        """Begin a turn as ``begin`` does, if there is a session in stock."""
+        if prompt.images and not self._capabilities.images:
+            self.release()
+            raise InvalidRequestError("The agent takes no images.", param="messages")
+        session_id = self._dispenser.take_now()
+        return None if session_id is None else self._begin(session_id, prompt, turn, keep=keep)
+
     async def begin(self, prompt: Prompt, turn: Turn, *, keep: bool = False) -> Dialogue:
         """Begin a turn, in a reserved place and an unused session; what happens goes to ``turn``.
 
@@ -147,14 +153,16 @@ class AgentWorker:
         keeps a session from being opened, and InvalidRequestError for images that the agent does not
         take. Cancelled before that, it leaves nothing behind.
         """
-        if prompt.images and not self._capabilities.images:
-            self.release()
-            raise InvalidRequestError("The agent takes no images.", param="messages")
+        if (dialogue := self.begin_now(prompt, turn, keep=keep)) is not None:
+            return dialogue
         try:
-            session_id = await self._dispenser.take()
+            session_id = await self._dispenser.make()
         except BaseException:
             self.release()
             raise
+        return self._begin(session_id, prompt, turn, keep=keep)
+
+    def _begin(self, session_id: str, prompt: Prompt, turn: Turn, *, keep: bool) -> Dialogue:
         session = _Session(self, session_id, keep=keep)
         if turn.ended:  # its time ran out while the session was opened
             session.give_back()
@@ -220,7 +228,7 @@ class AgentWorker:
         self._started_at = self._heard_at = asyncio.get_running_loop().time()
         watch = asyncio.create_task(self._watch(), name=f"watch {self._pid}")
         self._stack.push_async_callback(_end_task, watch)
-        self._capabilities = await self._client.initialize()
+        self._capabilities = await self._client.initialize(self._settings.startup_timeout_s)
         self._dispenser = await self._sign_in(
             SessionDispenser(self._open_session, stock=self._stock, most=self._most)
         )
@@ -302,8 +310,7 @@ class AgentWorker:
         mode = self._settings.mode
         if mode in session.modes:
             try:
-                async with bounded("session mode", SESSION_TIMEOUT_S):
-                    await self._client.set_mode(session.id, mode)
+                await self._client.set_mode(session.id, mode)
             except SessionError as exc:
                 self._note(f"The agent refused the mode '{mode}': {exc}")
         else:
@@ -311,8 +318,7 @@ class AgentWorker:
         return session.id
 
     async def _try_session(self) -> AcpSession:
-        async with bounded("session start", SESSION_TIMEOUT_S):
-            session = await self._client.new_session(self._place.cwd)
+        session = await self._client.new_session(self._place.cwd)
         self._sessions_opened += 1
         return session
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -34,6 +34,17 @@ KEEP_ALIVE = b": keep-alive\n\n"
 def frame(data: Mapping[str, Any]) -> bytes:
     """Return one event."""
     return b"data: " + orjson.dumps(data) + b"\n\n"
+
+
+def around_pieces(sample: bytes) -> Callable[[Iterable[str]], bytes]:
+    r"""Return what writes pieces of text as events, each in the place that ``"\0"`` has in ``sample``."""
+    before, _, after = sample.partition(orjson.dumps("\0"))
+    between = after + before
+
+    def write(pieces: Iterable[str]) -> bytes:
+        return before + between.join(map(orjson.dumps, pieces)) + after
+
+    return write
 
 
 async def stream_frames(

@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
-import orjson
-
 from cursorpipe_core import (
     AUTO_MODEL,
     CompletionEvent,
@@ -34,7 +32,7 @@ from cursorpipe_server.chat.schemas import (
 )
 from cursorpipe_server.choices import Choices
 from cursorpipe_server.params import without_effect
-from cursorpipe_server.sse import DONE, Frames, frame
+from cursorpipe_server.sse import DONE, Frames, around_pieces, frame
 
 #: The parameters of this dialect, beside those of sampling, for which there is nothing to give them to.
 WITHOUT_EFFECT = (
@@ -191,29 +189,24 @@ class _ChoiceWriter:
         self._index = index
         # One chunk around each text, made once: a model or a dict for every piece would cost more than
         # all the rest of its way.
-        self._before, self._after = self._around("content")
-        self._around_thought = self._around("reasoning_content") if reasoning else None
+        self._text = around_pieces(self._frame({"content": "\0"}))
+        self._thought = around_pieces(self._frame({"reasoning_content": "\0"})) if reasoning else None
         self._head = self._frame({"role": "assistant", "content": ""})
 
     def write(self, batch: Sequence[CompletionEvent]) -> list[bytes]:
         pieces: list[bytes] = []
         for event in batch:
             if isinstance(event, TextDelta):
-                pieces += (self._before, orjson.dumps(event.text), self._after)
+                pieces.append(self._text(event.pieces))
             elif isinstance(event, ThoughtDelta):
-                if self._around_thought is not None:
-                    before, after = self._around_thought
-                    pieces += (before, orjson.dumps(event.text), after)
+                if self._thought is not None:
+                    pieces.append(self._thought(event.pieces))
             elif isinstance(event, Finish):
                 pieces.append(self._frame({}, FINISH_REASONS[event.reason]))
         if pieces and self._head:
             pieces.insert(0, self._head)
             self._head = b""
         return pieces
-
-    def _around(self, member: str) -> tuple[bytes, bytes]:
-        before, _, after = self._frame({member: "\0"}).partition(b'"\\u0000"')
-        return before, after
 
     def _frame(self, delta: dict[str, str], finish_reason: str | None = None) -> bytes:
         choice = {
@@ -237,9 +230,9 @@ class _Message:
     def take(self, batch: Sequence[CompletionEvent]) -> None:
         for event in batch:
             if isinstance(event, TextDelta):
-                self._texts.append(event.text)
+                self._texts += event.pieces
             elif isinstance(event, ThoughtDelta):
-                self._thoughts.append(event.text)
+                self._thoughts += event.pieces
             elif isinstance(event, Finish):
                 self._finish_reason = FINISH_REASONS[event.reason]
 

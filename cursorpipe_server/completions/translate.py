@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any
 
-import orjson
-
 from cursorpipe_core import (
     AUTO_MODEL,
     CompletionRequest,
@@ -27,7 +25,7 @@ from cursorpipe_server.choices import Choices
 from cursorpipe_server.completions.schemas import TextCompletionRequest
 from cursorpipe_server.errors import UnsupportedParameterError
 from cursorpipe_server.params import without_effect
-from cursorpipe_server.sse import DONE, Frames, frame
+from cursorpipe_server.sse import DONE, Frames, around_pieces, frame
 
 WITHOUT_EFFECT = (*Sampling.model_fields, "logprobs", "best_of")
 
@@ -85,11 +83,11 @@ class TextAnswer:
         """Turn events into server-sent events, those of one batch joined; ends with `[DONE]`."""
         async with aclosing(self._choices.read()) as batches:
             async for index, batch in batches:
-                before, _, after = self._frame(index, "\0").partition(b'"\\u0000"')
+                write = around_pieces(self._frame(index, "\0"))
                 pieces: list[bytes] = []
                 for event in batch:
                     if isinstance(event, TextDelta):
-                        pieces += (before, orjson.dumps(event.text), after)
+                        pieces.append(write(event.pieces))
                     elif isinstance(event, Finish):
                         pieces.append(self._frame(index, "", FINISH_REASONS[event.reason]))
                 if pieces:
@@ -107,7 +105,7 @@ class TextAnswer:
             async for index, batch in batches:
                 for event in batch:
                     if isinstance(event, TextDelta):
-                        texts[index].append(event.text)
+                        texts[index] += event.pieces
                     elif isinstance(event, Finish):
                         reasons[index] = FINISH_REASONS[event.reason]
         choices = [

@@ -84,7 +84,7 @@ class Agent:
 
 
 @pytest.fixture
-def agent() -> Agent:
+async def agent() -> Agent:
     return Agent()
 
 
@@ -118,20 +118,20 @@ async def read_all(turn: Turn) -> list[CompletionEvent]:
 
 
 async def test_the_agents_capabilities_are_understood(agent: Agent) -> None:
-    capabilities = await agent.answers(agent.client.initialize(), result=INITIALIZED)
+    capabilities = await agent.answers(agent.client.initialize(5), result=INITIALIZED)
     assert capabilities.close_session
     assert capabilities.auth_methods == ["cursor_login"]
 
 
 async def test_nothing_that_we_do_not_serve_is_offered(agent: Agent) -> None:
-    await agent.answers(agent.client.initialize(), result=INITIALIZED)
+    await agent.answers(agent.client.initialize(5), result=INITIALIZED)
     offered = agent.sent[0]["params"]["clientCapabilities"]
     assert offered == {"fs": {"readTextFile": False, "writeTextFile": False}, "terminal": False}
 
 
 async def test_another_version_of_the_protocol_is_refused(agent: Agent) -> None:
     with pytest.raises(AgentCrashError, match="99"):
-        await agent.answers(agent.client.initialize(), result={"protocolVersion": 99})
+        await agent.answers(agent.client.initialize(5), result={"protocolVersion": 99})
 
 
 async def test_a_session_is_opened_with_its_modes(agent: Agent) -> None:
@@ -176,9 +176,8 @@ async def test_an_answer_is_its_chunks_and_then_the_end(agent: Agent, begin: Beg
     usage = {"inputTokens": 5, "outputTokens": 2, "totalTokens": 7, "cachedReadTokens": 3}
     agent.says(id=agent.sent[0]["id"], result={"stopReason": "max_tokens", "usage": usage})
     assert await read_all(turn) == [
-        ThoughtDelta("hm"),
-        TextDelta("Hel"),
-        TextDelta("lo"),
+        ThoughtDelta(["hm"]),
+        TextDelta(["Hel", "lo"]),
         Usage(8, 2, 3, reasoning_tokens=1),
         Finish(FinishReason.LENGTH),
     ]
@@ -189,8 +188,8 @@ async def test_sessions_are_kept_apart(agent: Agent, begin: Begin) -> None:
     agent.updates("other", **chunk("B"))
     agent.updates("one", **chunk("A"))
     agent.updates("nobody", **chunk("X"))
-    assert await one.read() == [TextDelta("A")]
-    assert await other.read() == [TextDelta("B")]
+    assert await one.read() == [TextDelta(["A"])]
+    assert await other.read() == [TextDelta(["B"])]
 
 
 async def test_what_comes_after_the_end_goes_nowhere(agent: Agent, begin: Begin) -> None:
@@ -198,7 +197,7 @@ async def test_what_comes_after_the_end_goes_nowhere(agent: Agent, begin: Begin)
     agent.updates("s", **chunk("A"))
     agent.says(id=agent.sent[0]["id"], result={"stopReason": "end_turn"})
     agent.updates("s", **chunk("late"))
-    assert TextDelta("late") not in await read_all(turn)
+    assert TextDelta(["late"]) not in await read_all(turn)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +220,7 @@ async def test_updates_of_unknown_shape_are_passed_over(agent: Agent, begin: Beg
     agent.says(method="session/update", params={"sessionId": "s", "update": update})
     agent.says(method="session/update", params=update)
     agent.updates("s", **chunk("fine"))
-    assert await turn.read() == [TextDelta("fine")]
+    assert await turn.read() == [TextDelta(["fine"])]
 
 
 @pytest.mark.parametrize("reason", [None, {"odd": 1}, ["end_turn"], "invented_tomorrow"])

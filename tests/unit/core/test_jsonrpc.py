@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cursorpipe_core.errors import AgentCrashError
+from cursorpipe_core.errors import AgentCrashError, AgentTimeoutError
 from cursorpipe_core.jsonrpc import Connection, LineSplitter, RpcError, decode
 
 
@@ -137,5 +137,12 @@ async def test_the_end_fails_open_requests_and_later_ones() -> None:
     peer.connection.send("b", {}, lambda _, error: failures.append(error))
     assert failures == [reason, reason]
     with pytest.raises(AgentCrashError):
-        await peer.connection.request("c", {})
+        await peer.connection.request("c", {}, phase="c", timeout_s=5)
     assert [message["method"] for message in peer.sent] == ["a"]
+
+
+async def test_an_answer_that_does_not_come_is_not_waited_for() -> None:
+    peer = Peer()
+    with pytest.raises(AgentTimeoutError, match="something timed out"):
+        await peer.connection.request("a", {}, phase="something", timeout_s=0.01)
+    peer.says({"id": peer.sent[-1]["id"], "result": "late"})

@@ -29,7 +29,7 @@ def passed(limits: Limits, *pieces: str) -> tuple[str, list[CompletionEvent], bo
     for piece in pieces:
         if limiter.over:
             break
-        events += limiter.apply([TextDelta(piece)])
+        events += limiter.apply([TextDelta([piece])])
     if not limiter.over:
         events += limiter.apply(END)
     text = "".join(event.text for event in events if isinstance(event, TextDelta))
@@ -57,8 +57,8 @@ def test_what_only_looked_like_a_stop_text_is_passed_on_at_the_end() -> None:
 
 def test_text_is_held_back_only_while_it_may_be_the_beginning_of_a_stop_text() -> None:
     limiter = Limiter(Limits(stop=("\n\nHuman:",)), prompt_bytes=1)
-    assert limiter.apply([TextDelta("Hello\n")]) == [TextDelta("Hello")]
-    assert limiter.apply([TextDelta("world")]) == [TextDelta("\nworld")]
+    assert limiter.apply([TextDelta(["Hello\n"])]) == [TextDelta(["Hello"])]
+    assert limiter.apply([TextDelta(["world"])]) == [TextDelta(["\nworld"])]
 
 
 def test_an_answer_ends_after_so_many_tokens() -> None:
@@ -84,8 +84,8 @@ def test_the_end_of_an_answer_can_be_cut_as_well() -> None:
 
 def test_thoughts_pass_and_are_counted_apart() -> None:
     limiter = Limiter(Limits(max_tokens=1), prompt_bytes=4)
-    events = limiter.apply([Began(Backend.ACP, None), ThoughtDelta("12345678"), TextDelta("abcdef")])
-    assert events[1] == ThoughtDelta("12345678")
+    events = limiter.apply([Began(Backend.ACP, None), ThoughtDelta(["12345678"]), TextDelta(["abcdef"])])
+    assert events[1] == ThoughtDelta(["12345678"])
     assert events[3] == Usage(1, 3, reasoning_tokens=2, estimated=True)
 
 

@@ -131,7 +131,7 @@ async def test_thoughts_tools_and_usage_are_told(run: Run) -> None:
         result("x", usage=USAGE),
     )
     events = await run.events()
-    assert events[:2] == [ThoughtDelta("hm"), ToolEvent("C", "readToolCall", "started")]
+    assert events[:2] == [ThoughtDelta(["hm"]), ToolEvent("C", "readToolCall", "started")]
     assert events[-2] == Usage(28900, 307, 28160, reasoning_tokens=1)
     assert isinstance(events[-1], Finish)
 

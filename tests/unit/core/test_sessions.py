@@ -31,6 +31,11 @@ class Agent:
             self.allowed.release()
 
 
+async def take(dispenser: SessionDispenser) -> str:
+    """Take a session as a worker does."""
+    return dispenser.take_now() or await dispenser.make()
+
+
 @pytest.fixture
 async def agent() -> AsyncIterator[Agent]:
     async with asyncio.timeout(10):
@@ -54,9 +59,9 @@ async def test_the_stock_is_refilled_behind_and_no_session_is_given_twice(agent:
     agent.allow(100)
     async with SessionDispenser(agent.open, stock=3) as dispenser:
         await until(lambda: dispenser.ready == 3)
-        taken = [await dispenser.take() for _ in range(3)]
+        taken = [await take(dispenser) for _ in range(3)]
         await until(lambda: dispenser.ready == 3)
-        taken += [await dispenser.take() for _ in range(3)]
+        taken += [await take(dispenser) for _ in range(3)]
     assert len(set(taken)) == 6
     assert agent.opened <= 9
 
@@ -64,8 +69,8 @@ async def test_the_stock_is_refilled_behind_and_no_session_is_given_twice(agent:
 async def test_an_empty_stock_means_a_session_of_ones_own_at_once(agent: Agent) -> None:
     agent.allow(1)
     async with SessionDispenser(agent.open, stock=1) as dispenser:
-        await dispenser.take()
-        own = asyncio.create_task(dispenser.take())
+        await take(dispenser)
+        own = asyncio.create_task(take(dispenser))
         await asyncio.sleep(0)
         agent.allow(2)
         assert (await own).startswith("session-")
@@ -88,11 +93,11 @@ async def test_a_failed_refill_is_tried_again_and_hurts_nobody(
 async def test_a_request_learns_why_there_is_no_session(agent: Agent) -> None:
     agent.allow(1)
     async with SessionDispenser(agent.open, stock=1) as dispenser:
-        await dispenser.take()
+        await take(dispenser)
         agent.failure = SessionError("broken")
         agent.allow(2)
         with pytest.raises(SessionError, match="broken"):
-            await dispenser.take()
+            await take(dispenser)
 
 
 async def test_leaving_does_not_swallow_a_cancellation(agent: Agent) -> None:
@@ -126,14 +131,14 @@ async def test_the_stock_follows_the_rate_at_which_sessions_are_taken(
     async with SessionDispenser(slowly, stock=2, most=10) as dispenser:
         await until(lambda: dispenser.ready == 2)
         for _ in range(40):
-            await dispenser.take()
+            await take(dispenser)
         await until(lambda: dispenser.ready > 2)
         assert dispenser.ready <= 10
         delay = 0
         await asyncio.sleep(0.6)  # the burst is forgotten
         while dispenser.ready > 2:
-            await dispenser.take()
-        await dispenser.take()
+            await take(dispenser)
+        await take(dispenser)
         await until(lambda: dispenser.ready >= 2)
 
 
@@ -161,10 +166,10 @@ async def test_several_sessions_are_made_at_a_time(agent: Agent) -> None:
 async def test_it_is_counted_how_often_a_session_was_there(agent: Agent) -> None:
     agent.allow(2)
     async with SessionDispenser(agent.open, stock=1) as dispenser:
-        await dispenser.take()
+        await take(dispenser)
         await until(lambda: dispenser.ready == 1)
-        await dispenser.take()
-        own = asyncio.create_task(dispenser.take())
+        await take(dispenser)
+        own = asyncio.create_task(take(dispenser))
         await until(lambda: dispenser.missed)
         agent.allow(2)
         await own

@@ -43,7 +43,7 @@ async def test_what_is_ready_together_is_one_batch(turn: Turn) -> None:
     turn.text("a")
     turn.text("b")
     turn.thought("hm")
-    assert await turn.read() == [TextDelta("a"), TextDelta("b"), ThoughtDelta("hm")]
+    assert await turn.read() == [TextDelta(["a", "b"]), ThoughtDelta(["hm"])]
 
 
 async def test_a_waiting_reader_is_woken_once_for_all_of_one_round(turn: Turn) -> None:
@@ -51,13 +51,13 @@ async def test_a_waiting_reader_is_woken_once_for_all_of_one_round(turn: Turn) -
     await asyncio.sleep(0)
     turn.text("a")
     turn.text("b")
-    assert await reading == [TextDelta("a"), TextDelta("b")]
+    assert await reading == [TextDelta(["a", "b"])]
 
 
 async def test_the_end_is_usage_and_then_finish(turn: Turn) -> None:
     turn.text("12345678")
     turn.finish(FinishReason.STOP)
-    assert await read_all(turn) == [TextDelta("12345678"), Usage(10, 2, estimated=True), FINISH]
+    assert await read_all(turn) == [TextDelta(["12345678"]), Usage(10, 2, estimated=True), FINISH]
 
 
 async def test_usage_that_the_agent_reports_is_passed_on(turn: Turn) -> None:
@@ -69,7 +69,7 @@ async def test_usage_that_the_agent_reports_is_passed_on(turn: Turn) -> None:
 async def test_text_before_a_failure_still_reaches_the_reader(turn: Turn) -> None:
     turn.text("half")
     turn.fail(AgentCrashError("gone"))
-    assert await turn.read() == [TextDelta("half")]
+    assert await turn.read() == [TextDelta(["half"])]
     with pytest.raises(AgentCrashError):
         await turn.read()
 
@@ -108,8 +108,7 @@ async def test_half_an_emoji_at_the_end_is_replaced(turn: Turn) -> None:
     turn.text("a\ud83d")
     turn.finish(FinishReason.STOP)
     assert [event for event in await read_all(turn) if isinstance(event, TextDelta)] == [
-        TextDelta("a"),
-        TextDelta("�"),
+        TextDelta(["a", "�"])
     ]
 
 
@@ -148,7 +147,7 @@ async def test_the_first_clock_does_not_run_while_a_request_waits_for_its_turn()
 async def test_an_agent_that_falls_silent_is_not_waited_for() -> None:
     turn = hurried(first_event_s=0.05, idle_s=0.1)
     turn.text("x")
-    assert await turn.read() == [TextDelta("x")]
+    assert await turn.read() == [TextDelta(["x"])]
     with pytest.raises(AgentTimeoutError, match="next sign of work"):
         await turn.read()
 
@@ -236,4 +235,4 @@ async def test_a_refusal_needs_no_words(turn: Turn) -> None:
 async def test_one_huge_piece_is_no_backlog(turn: Turn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turn_module, "MAX_BACKLOG", 10)
     turn.text("x" * 100)
-    assert await turn.read() == [TextDelta("x" * 100)]
+    assert await turn.read() == [TextDelta(["x" * 100])]

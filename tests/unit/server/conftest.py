@@ -36,7 +36,7 @@ from tests.server import own_client
 BEGAN = Began(Backend.ACP, None)
 USAGE = Usage(12, 3, 2, 1, estimated=True)
 FINISH = Finish(FinishReason.STOP)
-HELLO: list[CompletionEvent] = [BEGAN, TextDelta("Hel"), TextDelta("lo"), USAGE, FINISH]
+HELLO: list[CompletionEvent] = [BEGAN, TextDelta(["Hel"]), TextDelta(["lo"]), USAGE, FINISH]
 
 #: What a script is made of: a batch of events, a failure, or something to wait for.
 Step = list[CompletionEvent] | BaseException | asyncio.Event

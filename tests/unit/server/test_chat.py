@@ -136,7 +136,7 @@ async def test_usage_is_not_mentioned_if_not_asked_for(client: Client) -> None:
 
 @pytest.mark.parametrize("text", ['"quoted"\\\n\u2028', "\0", "日本語 😀", "</script>", "data: [DONE]\n\n"])
 async def test_any_text_survives_its_way(client: Client, router: ScriptedRouter, text: str) -> None:
-    router.script = [[BEGAN, TextDelta(text), USAGE, FINISH]]
+    router.script = [[BEGAN, TextDelta([text]), USAGE, FINISH]]
     whole = await (await client.post(CHAT, json=ask())).json()
     assert whole["choices"][0]["message"]["content"] == text
     streamed = chunks(await (await client.post(CHAT, json=ask(stream=True))).text())
@@ -150,7 +150,7 @@ async def test_any_text_survives_its_way(client: Client, router: ScriptedRouter,
 async def test_the_reason_of_the_end_is_told(
     client: Client, router: ScriptedRouter, reason: FinishReason, word: str
 ) -> None:
-    router.script = [[BEGAN, TextDelta("x"), USAGE, Finish(reason)]]
+    router.script = [[BEGAN, TextDelta(["x"]), USAGE, Finish(reason)]]
     body = await (await client.post(CHAT, json=ask())).json()
     assert body["choices"][0]["finish_reason"] == word
 
@@ -161,8 +161,8 @@ async def test_an_empty_model_is_none(client: Client, router: ScriptedRouter) ->
 
 
 THOUGHTFUL: list[Step] = [
-    [BEGAN, ThoughtDelta("h")],
-    [ThoughtDelta("m"), ToolEvent("1", "ls", "pending")],
+    [BEGAN, ThoughtDelta(["h"])],
+    [ThoughtDelta(["m"]), ToolEvent("1", "ls", "pending")],
     HELLO[1:],
 ]
 
@@ -234,7 +234,7 @@ async def test_a_failure_of_one_answer_is_that_of_all_and_stops_the_others(
 
 
 async def test_headers_tell_how_the_answer_was_made(client: Client, router: ScriptedRouter) -> None:
-    router.script = [[Began(Backend.SUBPROCESS, "m"), TextDelta("x"), Usage(1, 1), FINISH]]
+    router.script = [[Began(Backend.SUBPROCESS, "m"), TextDelta(["x"]), Usage(1, 1), FINISH]]
     headers = (await client.post(CHAT, json=ask(model="m"))).headers
     assert headers["x-cursorpipe-backend"] == "subprocess"
     assert headers["x-cursorpipe-model"] == "m"

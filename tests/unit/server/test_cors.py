@@ -75,7 +75,7 @@ async def test_an_error_can_be_read_by_the_page(
 
 
 async def test_a_stream_that_fails_can_be_read_to_its_end(client: Client, router: ScriptedRouter) -> None:
-    router.script = [[BEGAN, TextDelta("Hel")], AgentCrashError("x")]
+    router.script = [[BEGAN, TextDelta(["Hel"])], AgentCrashError("x")]
     headers = {"Origin": APP, "Authorization": f"Bearer {TOKEN}"}
     async with client.post(CHAT, json=ask(stream=True), headers=headers) as response:
         assert response.headers["Access-Control-Allow-Origin"] == APP

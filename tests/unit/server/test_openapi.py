@@ -109,7 +109,7 @@ def events_of(stream: str) -> list[str]:
 
 
 async def one_answer() -> AsyncGenerator[list[CompletionEvent], None]:
-    yield [Began(Backend.ACP, None), ThoughtDelta("A greeting."), TextDelta("Hello")]
+    yield [Began(Backend.ACP, None), ThoughtDelta(["A greeting."]), TextDelta(["Hello"])]
     yield [Usage(3, 4, cached_tokens=1, reasoning_tokens=2), Finish(FinishReason.STOP)]
 
 

@@ -25,7 +25,7 @@ async def test_an_error_before_the_first_text_keeps_its_status(
 async def test_an_error_after_it_is_one_frame_and_the_stream_does_not_say_done(
     make_client: MakeClient, router: ScriptedRouter
 ) -> None:
-    router.script = [[BEGAN, TextDelta("half")], AgentCrashError("gone")]
+    router.script = [[BEGAN, TextDelta(["half"])], AgentCrashError("gone")]
     response = await (await make_client()).post(CHAT, json=ask(stream=True))
     *_, last, end = (await response.text()).split("\n\n")
     assert response.status == 200
@@ -38,7 +38,7 @@ async def test_an_error_after_it_is_one_frame_and_the_stream_does_not_say_done(
 async def test_an_error_that_cannot_be_told_ends_the_stream_and_is_not_written_into_it(
     make_client: MakeClient, router: ScriptedRouter
 ) -> None:
-    router.script = [[BEGAN, TextDelta("half")], AgentCrashError("half a pair: \ud83d")]
+    router.script = [[BEGAN, TextDelta(["half"])], AgentCrashError("half a pair: \ud83d")]
     text = await (await (await make_client()).post(CHAT, json=ask(stream=True))).text()
     assert "HTTP/1.1" not in text
     assert "[DONE]" not in text
@@ -47,7 +47,7 @@ async def test_an_error_that_cannot_be_told_ends_the_stream_and_is_not_written_i
 async def test_a_fault_of_ours_in_mid_stream_is_a_frame_that_explains_nothing(
     make_client: MakeClient, router: ScriptedRouter
 ) -> None:
-    router.script = [[BEGAN, TextDelta("half")], ValueError("secret")]
+    router.script = [[BEGAN, TextDelta(["half"])], ValueError("secret")]
     text = await (await (await make_client()).post(CHAT, json=ask(stream=True))).text()
     assert '"code":"internal_error"' in text
     assert "secret" not in text
@@ -82,7 +82,7 @@ async def test_an_error_after_silence_is_a_frame(make_client: MakeClient, router
 async def test_chunks_that_are_ready_together_go_out_as_events_of_their_own(
     make_client: MakeClient, router: ScriptedRouter
 ) -> None:
-    router.script = [[BEGAN, *(TextDelta(str(n)) for n in range(50))], HELLO[3:]]
+    router.script = [[BEGAN, *(TextDelta([str(n)]) for n in range(50))], HELLO[3:]]
     text = await (await (await make_client()).post(CHAT, json=ask(stream=True))).text()
     assert text.count("data: ") == 53
 
@@ -101,7 +101,7 @@ async def test_a_client_that_leaves_closes_the_answer(
             reached.set()
             return super().__iter__()
 
-    router.script = [Reached([BEGAN, TextDelta("x")] if begun else []), never]  # type: ignore[list-item]
+    router.script = [Reached([BEGAN, TextDelta(["x"])] if begun else []), never]  # type: ignore[list-item]
     client = await make_client()
     request = asyncio.create_task(client.post(CHAT, json=ask(stream=stream)))
     await asyncio.wait_for(reached.wait(), 5)
@@ -117,7 +117,7 @@ async def test_a_client_that_leaves_is_noted_and_is_no_error(
     make_client: MakeClient, router: ScriptedRouter, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    router.script = [[BEGAN, TextDelta("x")], asyncio.Event()]
+    router.script = [[BEGAN, TextDelta(["x"])], asyncio.Event()]
     client = await make_client()
     (await client.post(CHAT, json=ask(stream=True))).close()
     await asyncio.wait_for(router.closed.wait(), 1)
@@ -132,7 +132,7 @@ async def test_a_client_that_stops_reading_is_cut_off_and_its_answer_closed(
     monkeypatch.setattr(sse, "SEND_TIMEOUT_S", 0.2)
     more_than_a_connection_holds: list[CompletionEvent] = [
         BEGAN,
-        *(TextDelta("x" * 1_000_000) for _ in range(32)),
+        *(TextDelta(["x" * 1_000_000]) for _ in range(32)),
     ]
     router.script = [more_than_a_connection_holds, asyncio.Event()]
     client = await make_client()
@@ -146,7 +146,7 @@ async def test_a_client_that_takes_a_little_all_the_time_is_never_cut_off(
     make_client: MakeClient, router: ScriptedRouter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sse, "SEND_TIMEOUT_S", 0.2)
-    router.script = [[BEGAN, *(TextDelta("x" * 1_000_000) for _ in range(24)), *HELLO[1:]]]
+    router.script = [[BEGAN, *(TextDelta(["x" * 1_000_000]) for _ in range(24)), *HELLO[1:]]]
     client = await make_client()
     took = 0.0
     async with client.post(CHAT, json=ask(stream=True)) as response:
