@@ -172,9 +172,12 @@ class Connection:
             else:
                 future.set_exception(error)
 
+        def expire() -> None:
+            settle(None, AgentTimeoutError(phase, timeout_s))
+
         request_id = self.send(method, params, settle)
         # Not a scope that cancels: this is the one thing that is waited for, and sessions are made often.
-        timer = self._loop.call_later(timeout_s, settle, None, AgentTimeoutError(phase, timeout_s))
+        timer = self._loop.call_later(timeout_s, expire)
         try:
             return await future
         finally:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 
 class InFlight:
-    """Counts requests in and out; ``closing`` once the server takes no new connections."""
+    """Counts requests, each of which enters it while it is served.
+
+    ``closing`` is set once the server takes no new connections.
+    """
 
     def __init__(self) -> None:
         self.closing = False
@@ -21,17 +23,16 @@ class InFlight:
         """How many requests are being served."""
         return self._count
 
-    @contextmanager
-    def one(self) -> Iterator[None]:
-        """Count one request for as long as it is served."""
+    def __enter__(self) -> None:
         self._count += 1
         self._idle.clear()
-        try:
-            yield
-        finally:
-            self._count -= 1
-            if not self._count:
-                self._idle.set()
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._count -= 1
+        if not self._count:
+            self._idle.set()
 
     async def wait_idle(self) -> None:
         """Wait until no request is being served."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import secrets
 import time
 
 from aiohttp import web
@@ -13,6 +12,7 @@ from aiohttp.typedefs import Handler
 
 from cursorpipe_core import AgentError, CursorpipeError
 from cursorpipe_server.errors import INTERNAL, error_response, http_error, refusal_response
+from cursorpipe_server.ids import new_id
 from cursorpipe_server.keys import CLIENT, IN_FLIGHT, STARTED
 from cursorpipe_server.log import ANSWER, OUTCOME, REQUEST_ID
 
@@ -34,7 +34,7 @@ async def request_line(request: web.Request, handler: Handler) -> web.StreamResp
     request[STARTED] = started = time.perf_counter()
     status: int | str = "-"
     try:
-        with request.app[IN_FLIGHT].one():
+        with request.app[IN_FLIGHT]:
             response = await handler(request)
         status = response.status
     except asyncio.CancelledError:
@@ -44,18 +44,22 @@ async def request_line(request: web.Request, handler: Handler) -> web.StreamResp
     else:
         return response
     finally:
-        access.info(
-            "%s %s %s %.1fms client=%s model=%s backend=%s%s",
-            request.method,
-            # As it was sent: decoded, a line break in it would forge lines of the log.
-            request.rel_url.raw_path,
-            status,
-            (time.perf_counter() - started) * 1000,
-            request[CLIENT],
-            answer.model if (answer := request.get(ANSWER)) else "-",
-            (answer and answer.backend) or "-",
-            f" ({request[OUTCOME]})" if OUTCOME in request else "",
-        )
+        _log(request, status, time.perf_counter() - started)
+
+
+def _log(request: web.Request, status: int | str, took_s: float) -> None:
+    if not access.isEnabledFor(logging.INFO):
+        return
+    answer = request.get(ANSWER)
+    outcome = f" ({request[OUTCOME]})" if OUTCOME in request else ""
+    line = (
+        # The path as it was sent: decoded, a line break in it would forge lines of the log.
+        f"{request.method} {request.rel_url.raw_path} {status} {took_s * 1000:.1f}ms"
+        f" client={request[CLIENT]} model={answer.model if answer else '-'}"
+        f" backend={(answer and answer.backend) or '-'}{outcome}"
+    )
+    # Not by `info`, which looks for the line of code that called it.
+    access.handle(access.makeRecord(access.name, logging.INFO, __file__, 0, line, (), None))
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
@@ -74,7 +78,7 @@ def add_own_headers(response: web.StreamResponse) -> None:
 
 def new_request_id() -> str:
     """Return an id for a request that brings none."""
-    return f"req_{secrets.token_hex(16)}"
+    return f"req_{new_id()}"
 
 
 @web.middleware

@@ -15,6 +15,7 @@ def patience_s(request: web.Request) -> float | None:
     """Return the seconds after which the client of a whole answer has left; None if it does not say."""
     said: list[float] = []
     for name in _HEADERS:
-        with contextlib.suppress(ValueError):
-            said.append(float(request.headers.get(name, "")))
+        if (given := request.headers.get(name)) is not None:
+            with contextlib.suppress(ValueError):
+                said.append(float(given))
     return min((seconds for seconds in said if math.isfinite(seconds) and seconds > 0), default=None)

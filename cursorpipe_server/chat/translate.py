@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
@@ -31,6 +30,7 @@ from cursorpipe_server.chat.schemas import (
     TextFormat,
 )
 from cursorpipe_server.choices import Choices
+from cursorpipe_server.ids import new_id
 from cursorpipe_server.params import without_effect
 from cursorpipe_server.sse import DONE, Frames, around_pieces, frame
 
@@ -117,7 +117,7 @@ class ChatAnswer:
     def __init__(
         self, body: ChatCompletionRequest, choices: Choices, *, reasoning: bool, mark: Callable[[str], None]
     ) -> None:
-        self.id = f"chatcmpl-{secrets.token_hex(16)}"
+        self.id = f"chatcmpl-{new_id()}"
         self.created = int(time.time())
         self.model = body.model or AUTO_MODEL
         self._choices = choices

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Sequence
 from contextlib import aclosing
@@ -24,6 +23,7 @@ from cursorpipe_server.chat.translate import FINISH_REASONS, check_stream_option
 from cursorpipe_server.choices import Choices
 from cursorpipe_server.completions.schemas import TextCompletionRequest
 from cursorpipe_server.errors import UnsupportedParameterError
+from cursorpipe_server.ids import new_id
 from cursorpipe_server.params import without_effect
 from cursorpipe_server.sse import DONE, Frames, around_pieces, frame
 
@@ -68,7 +68,7 @@ class TextAnswer:
     """One answer on its way out, in the shape of a text completion."""
 
     def __init__(self, body: TextCompletionRequest, choices: Choices) -> None:
-        self.id = f"cmpl-{secrets.token_hex(16)}"
+        self.id = f"cmpl-{new_id()}"
         self.created = int(time.time())
         self.model = body.model or AUTO_MODEL
         self._choices = choices
