@@ -19,7 +19,7 @@ REFILL_PAUSE_S = 5.0
 #: Sessions that are made for the stock at the same time, at least and at most: a request that finds none
 #: stands behind them in an agent that makes one after the other.
 REFILL_PARALLEL = 4
-REFILL_PARALLEL_MOST = 16
+REFILL_PARALLEL_MOST = 64
 #: Seconds over which the rate of requests is counted, at most and, of those that have just begun, at least.
 RATE_WINDOW_S = 5.0
 RATE_WINDOW_LEAST_S = 1.0

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Protocol
 
@@ -54,14 +55,45 @@ class LineFormatter(logging.Formatter):
         return f"{self._time},{int(record.msecs):03}"
 
 
+class LineHandler(logging.Handler):
+    """Writes lines to stderr: those of one turn of the event loop together, anything bad at once.
+
+    A write to a terminal, a file or the journal costs as much as a third of a short request.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: list[str] = []
+        self.setFormatter(LineFormatter())
+        self.addFilter(_add_request_id)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, soon if it is an ordinary one."""
+        try:
+            self._lines.append(f"{self.format(record)}\n")
+            if record.levelno >= logging.WARNING:
+                self.flush()
+            elif len(self._lines) == 1:
+                try:
+                    asyncio.get_running_loop().call_soon(self.flush)
+                except RuntimeError:  # no loop runs, or it is another thread's
+                    self.flush()
+        except Exception:  # noqa: BLE001 — as the library's own handlers do
+            self.handleError(record)
+
+    def flush(self) -> None:
+        """Write what is there; also called at the end of the program."""
+        with self.lock or nullcontext():
+            lines, self._lines = self._lines, []
+            if lines:
+                sys.stderr.write("".join(lines))
+
+
 def configure_logging(level: LogLevel) -> None:
     """Send this program's log lines to stderr, from ``level`` on; other libraries' from warning on."""
     # No line tells these, and to find them out is half of what a record costs.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(LineFormatter())
-    handler.addFilter(_add_request_id)
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.basicConfig(level=logging.WARNING, handlers=[LineHandler()], force=True)
     set_log_level(level)
 
 

@@ -44,12 +44,12 @@ async def request_line(request: web.Request, handler: Handler) -> web.StreamResp
     else:
         return response
     finally:
-        _log(request, status, time.perf_counter() - started)
+        if access.isEnabledFor(logging.INFO):
+            # Not before the answer is on its way.
+            asyncio.get_running_loop().call_soon(_log, request, status, time.perf_counter() - started)
 
 
 def _log(request: web.Request, status: int | str, took_s: float) -> None:
-    if not access.isEnabledFor(logging.INFO):
-        return
     answer = request.get(ANSWER)
     outcome = f" ({request[OUTCOME]})" if OUTCOME in request else ""
     line = (
