@@ -39,6 +39,9 @@ _MARKER_LINE = re.compile(
 
 
 _ESCAPE = r"\1\\"
+#: What stands around a message of which no more is to be told than its role, as is true of most.
+_HEADS = {role: f'\n<message role="{role.value}">\n' for role in Role}
+_TAIL = "\n</message>\n"
 _NOT_A_NAME = re.compile(r"[^A-Za-z0-9_.-]")
 
 
@@ -63,7 +66,10 @@ def render(messages: Sequence[Message]) -> Prompt:
     numbers = count(1)
     pieces = [_INTRODUCTION]
     for message in messages:
-        pieces += _blocks(message, numbers)
+        if message.images or message.calls or message.name or message.call_id:
+            pieces += _blocks(message, numbers)
+        else:
+            pieces += (_HEADS[message.role], _escaped(message.text), _TAIL)
     return Prompt(well_formed("".join(pieces)), images)
 
 
@@ -72,15 +78,18 @@ def _blocks(message: Message, numbers: Iterator[int]) -> Iterator[str]:
     if message.images:
         text = "\n".join([text, *(f"[image {next(numbers)}]" for _ in message.images)])
     if text or not message.calls:
-        yield _block(text, role=message.role, name=message.name, result_of=message.call_id)
+        yield _block(text, message.role, name=message.name, result_of=message.call_id)
     for call in message.calls:
-        yield _block(call.arguments, role=message.role, calls=call.name, id=call.id)
+        yield _block(call.arguments, message.role, calls=call.name, id=call.id)
 
 
-def _block(text: str, **attributes: str | None) -> str:
-    said = "".join(
+def _block(text: str, role: Role, **attributes: str | None) -> str:
+    said = f'role="{role.value}"' + "".join(
         [f' {name}="{_NOT_A_NAME.sub("_", value)}"' for name, value in attributes.items() if value]
     )
+    return f"\n<message {said}>\n{_escaped(text)}{_TAIL}"
+
+
+def _escaped(text: str) -> str:
     # Most texts have nothing that could be a marker, which is cheaper to see than to look for lines.
-    escaped = _MARKER_LINE.sub(_ESCAPE, text) if "<" in text else text
-    return f"\n<message{said}>\n{escaped}\n</message>\n"
+    return _MARKER_LINE.sub(_ESCAPE, text) if "<" in text else text

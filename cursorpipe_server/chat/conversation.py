@@ -21,7 +21,14 @@ from cursorpipe_server.chat.message_schemas import (
     UserMessage,
 )
 
-_ROLES = {"developer": Role.SYSTEM, "function": Role.TOOL}
+_ROLES = {
+    "system": Role.SYSTEM,
+    "developer": Role.SYSTEM,
+    "user": Role.USER,
+    "assistant": Role.ASSISTANT,
+    "tool": Role.TOOL,
+    "function": Role.TOOL,
+}
 
 _DATA_URL = re.compile(r"data:(image/[a-z0-9.+-]+)(?:;[^,;]*)*?;base64,", re.IGNORECASE)
 #: The kinds of image that models take.
@@ -30,7 +37,7 @@ _IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 
 def to_messages(messages: Sequence[ChatMessage]) -> list[Message]:
     """Return the conversation; raises InvalidRequestError naming the member that is wrong."""
-    return never_blank([_message(f"messages.{index}", message) for index, message in enumerate(messages)])
+    return never_blank([_message(index, message) for index, message in enumerate(messages)])
 
 
 def never_blank(messages: list[Message]) -> list[Message]:
@@ -44,15 +51,15 @@ def never_blank(messages: list[Message]) -> list[Message]:
     return messages
 
 
-def _message(at: str, message: ChatMessage) -> Message:
-    return Message(
-        _ROLES.get(message.role) or Role(message.role),
-        _text(message),
-        message.name,
-        images=tuple(_images(at, message)) if isinstance(message, UserMessage) else (),
-        calls=tuple(_calls(at, message)) if isinstance(message, AssistantMessage) else (),
-        call_id=message.tool_call_id if isinstance(message, ToolMessage) else None,
-    )
+def _message(index: int, message: ChatMessage) -> Message:
+    role, at = _ROLES[message.role], f"messages.{index}"
+    if isinstance(message, UserMessage):
+        images = tuple(_images(at, message)) if isinstance(message.content, list) else ()
+        return Message(role, _text(message), message.name, images)
+    if isinstance(message, AssistantMessage):
+        return Message(role, _text(message), message.name, calls=tuple(_calls(at, message)))
+    call_id = message.tool_call_id if isinstance(message, ToolMessage) else None
+    return Message(role, _text(message), message.name, call_id=call_id)
 
 
 def _text(message: ChatMessage) -> str:
