@@ -109,7 +109,7 @@ _BANNERS = (
     "Check your settings to continue",
 )
 
-_BLANK_LINE = re.compile(r"\n[ \t\r]*\n\s*")
+_BLANK_LINE = re.compile(r"\n[^\S\n]*\n\s*")
 #: Columns of indentation that make a block of code: a text that stands there is quoted.
 _CODE_INDENT = 4
 
@@ -159,10 +159,13 @@ class HoldBack:
 
 def _suspicious_from(breaks: str, whole: str) -> int:
     """Return the index from which ``whole``, behind line breaks, may be an error; its length: nowhere."""
+    text = breaks + whole
     paragraphs = [
         found.end() - len(breaks)
-        for found in _BLANK_LINE.finditer(breaks + whole)
-        if len(found[0].rpartition("\n")[2].expandtabs(_CODE_INDENT)) < _CODE_INDENT
+        for found in _BLANK_LINE.finditer(text)
+        # A blank line at the end begins nothing yet, and may be the last of an error.
+        if found.end() < len(text)
+        and len(found[0].rpartition("\n")[2].expandtabs(_CODE_INDENT)) < _CODE_INDENT
     ]
     for start in paragraphs:
         if len(whole) - start > MAX_HELD:

@@ -49,6 +49,7 @@ class SessionDispenser:
         self._sessions: deque[str] = deque()
         self._making: set[asyncio.Task[None]] = set()
         self._entered = False
+        self._refilling = False
         self._pause: asyncio.TimerHandle | None = None
         self._taken_at: deque[float] = deque()
         self._create_s = 0.0
@@ -86,9 +87,11 @@ class SessionDispenser:
             return None
         self.found += 1
         self._taken_at.append(self._clock())
-        session = self._sessions.popleft()
-        self._refill()
-        return session
+        if not self._refilling:
+            # After the prompt that this one is for has gone out.
+            self._refilling = True
+            self._loop.call_soon(self._refill)
+        return self._sessions.popleft()
 
     async def make(self) -> str:
         """Return the id of a session made now, for one who found none; raises what ``create`` raises."""
@@ -99,6 +102,7 @@ class SessionDispenser:
 
     def _refill(self) -> None:
         """Make as many sessions as are wanted, behind the requests."""
+        self._refilling = False
         if self._pause is not None or not self._entered:
             return
         rate = self._rate()

@@ -155,7 +155,7 @@ class Supervisor:
     async def lease(
         self, client: str, timeout_s: float, *, other_than: AgentWorker | None = None
     ) -> AgentWorker:
-        """Return a worker with a place reserved: the ready one with the fewest open turns.
+        """Return a ready worker with a place reserved: one with a session in stock, and few open turns.
 
         Waits in the line of ``client`` while no worker has a place; ``other_than`` is passed over while
         there is another. Raises what the line raises; and at once, with the cause, when no worker can
@@ -174,10 +174,7 @@ class Supervisor:
                 continue
             if worker.in_flight >= self._settings.worker_concurrency:
                 continue
-            if best is None or (worker is other_than, worker.in_flight) < (
-                best is other_than,
-                best.in_flight,
-            ):
+            if best is None or _rank(worker, other_than) < _rank(best, other_than):
                 best = worker
         if best is not None:
             best.reserve()
@@ -325,3 +322,8 @@ class Supervisor:
             self._line.fail(hopeless)
         else:
             self._line.wake()
+
+
+def _rank(worker: AgentWorker, other_than: AgentWorker | None) -> tuple[bool, bool, int]:
+    """Return what makes another worker the better choice, the weightiest first."""
+    return worker is other_than, not worker.sessions_ready, worker.in_flight

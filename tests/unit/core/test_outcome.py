@@ -522,6 +522,15 @@ def test_an_answer_that_goes_on_after_an_error_is_an_answer(recorded: Recorded) 
         assert shown + hold_back.rest() == text
 
 
+@pytest.mark.parametrize("end", ["\n", "\n\n", "\n\n ", "\n\n    ", "\n \n\t\n"])
+def test_what_stands_behind_an_error_and_is_blank_is_part_of_it(end: str) -> None:
+    text = f"Error: RetriableError: Connection stalled{end}"
+    for pieces in ([text], list(text)):
+        shown, hold_back = run(pieces)
+        assert not shown
+        assert isinstance(hold_back.verdict(), NetworkError)
+
+
 @given(
     st.lists(
         st.sampled_from([recorded.text for recorded in RECORDED])
