@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import AsyncIterator
 
 import psutil
@@ -23,6 +24,11 @@ async def nothing_left_behind() -> AsyncIterator[None]:
     children = set(psutil.Process().children(recursive=True)) - children_before
     _, alive = psutil.wait_procs(children, timeout=GONE_WITHIN_S)
     assert not alive
+
+
+def pytest_configure() -> None:
+    # Where the tests are run by `nohup`, the programs under test would inherit its deafness to SIGHUP.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -56,6 +56,18 @@ async def test_a_crash_fails_only_the_requests_of_that_worker(serve: Serve, agen
             assert stream.text.count(f"mark-{number}-") == 40
 
 
+async def test_a_request_goes_to_the_worker_that_has_a_session_in_stock(
+    serve: Serve, agent: DemoAgent
+) -> None:
+    agent.set(SESSION_MS=1000)
+    client = await serve(strategy="acp", workers=2, pool_size=2)
+    await wait_ready(client, 2)
+    for text in ("one", "two"):
+        assert text in await answer(client, text)
+    first, second = [prompt["pid"] for prompt in agent.events("prompt")]
+    assert first != second
+
+
 async def test_a_killed_worker_is_back_within_its_backoff(serve: Serve, agent: DemoAgent) -> None:
     client = await serve(strategy="acp", workers=2, pool_size=2)
     before = await workers(client)

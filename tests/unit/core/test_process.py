@@ -73,6 +73,23 @@ async def test_input_larger_than_any_pipe_arrives_whole_and_the_loop_goes_on(sta
     assert reader.output.decode().strip() == hashlib.md5(data).hexdigest()
 
 
+async def test_what_is_written_in_one_turn_of_the_loop_arrives_together(start: Start) -> None:
+    reader = start("import os; print(len(os.read(0, 65536)))")
+    for _ in range(200):
+        reader.child.write(b"x")
+    await reader.child.wait_exited()
+    assert reader.output == b"200\n"
+
+
+async def test_very_many_pieces_arrive_in_order(start: Start) -> None:
+    reader = start("import sys; print(sys.stdin.read() == ''.join(map(str, range(5000))))")
+    for number in range(5000):
+        reader.child.write(b"%d" % number)
+    reader.child.close_stdin()
+    await reader.child.wait_exited()
+    assert reader.output == b"True\n"
+
+
 async def test_two_megabytes_on_stderr_do_not_block_the_child_and_the_tail_is_kept(start: Start) -> None:
     noisy = start("import sys; sys.stderr.write('x' * 2_000_000 + 'THE END'); print('done')")
     assert await noisy.child.wait_exited() == 0
