@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import logging
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -38,7 +36,7 @@ class Instance:
         self._entry: StateEntry
         self._numbers = itertools.count(1)
         self._clearing: asyncio.Task[None] | None = None
-        self._records: dict[str, Path] = {}
+        self._records: dict[str, int] = {}
         self._ended_at: dict[str, float] = {}
         self._sweeping: asyncio.Task[None] | None = None
 
@@ -59,15 +57,13 @@ class Instance:
         await asyncio.gather(*tasks, return_exceptions=True)
         await to_the_end(self._close)
 
-    def new_place(self) -> tuple[Path, str]:
-        """Make a directory for one agent; returns it, and the mark that the agent is to bear.
+    def name_place(self) -> tuple[str, str]:
+        """Return the path of a directory, to be made, for one agent, and the mark that the agent is to bear.
 
-        Raises OSError.
+        No two agents get the same. May be called from any thread.
         """
-        number = str(next(self._numbers))
-        place = self._entry.places / number
-        place.mkdir(mode=0o700)
-        return place, f"{self._entry.id}.{number}"
+        number = next(self._numbers)
+        return f"{self._entry.places}/{number}", f"{self._entry.id}.{number}"
 
     def record(self, mark: str, pid: int) -> None:
         """Write down a process that bears ``mark`` and leads its group.
@@ -82,8 +78,7 @@ class Instance:
     def agent_ended(self, mark: str) -> None:
         """Strike out the process that bore ``mark``; what has left its group is ended after a grace."""
         if (record := self._records.pop(mark, None)) is not None:
-            with contextlib.suppress(OSError):
-                record.unlink(missing_ok=True)
+            self._entry.strike_out(record)
         self._ended_at[mark] = time.monotonic()
         if self._sweeping is None or self._sweeping.done():
             self._sweeping = asyncio.create_task(self._sweep(), name="what agents left")

@@ -11,11 +11,9 @@ import re
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import psutil
 
-from cursorpipe_core.bounds import bounded
 from cursorpipe_core.errors import AgentCrashError, AgentNotFoundError
 
 logger = logging.getLogger(__name__)
@@ -28,8 +26,6 @@ READ_SIZE = PIPE_SIZE
 STDERR_TAIL_BYTES = 16 * 1024
 #: How often a child is looked at where the system has no pidfd to wait on.
 EXIT_POLL_INTERVAL_S = 0.05
-#: How long a short command may take to leave after SIGTERM.
-COMMAND_GRACE_S = 1.0
 #: SIGKILL cannot be refused, but a child stuck in the kernel outlives it, and nobody can end that one.
 KILL_WAIT_S = 5.0
 #: Reads at most made of a dead child's pipe: what it wrote is there; a grandchild may write for ever.
@@ -276,41 +272,6 @@ class ChildProcess:
             self._unsent.clear()
             self._loop.remove_writer(self._stdin.fileno())
             self._stdin.close()
-
-
-@dataclass(frozen=True, slots=True)
-class CommandResult:
-    """What a short command printed, plain, and how it ended."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-async def run_command(
-    command: Sequence[str],
-    *,
-    env: Mapping[str, str],
-    cwd: str,
-    timeout: float,
-    what: str,
-    on_started: Callable[[int], None] = lambda _: None,
-) -> CommandResult:
-    """Run a short command to its end, without input; ``on_started`` is told its process id.
-
-    Raises AgentNotFoundError or AgentCrashError if it cannot be started, AgentTimeoutError naming
-    ``what`` after ``timeout`` seconds; the command is then ended with its group.
-    """
-    output = bytearray()
-    child = ChildProcess(command, env=env, cwd=cwd, on_stdout=output.extend)
-    try:
-        on_started(child.pid)
-        child.close_stdin()
-        async with bounded(what, timeout):
-            await child.wait_exited()
-    finally:
-        await child.stop(polite=0, grace=COMMAND_GRACE_S)
-    return CommandResult(await child.wait_exited(), plain_text(bytes(output)), child.stderr_tail())
 
 
 def resident_bytes(pid: int) -> int:
