@@ -143,6 +143,7 @@ class SubprocessRunner:
             turn.begin()
             child.write(prompt.text.encode())
             child.close_stdin()
+            self._places.prepare()
             await chat.over.wait()
         finally:
             # After its end, in whichever way, the process gets a moment to leave by itself; a turn that
