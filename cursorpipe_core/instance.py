@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -21,6 +22,10 @@ logger = logging.getLogger(__name__)
 DETACHED_GRACE_S = 30.0
 #: Seconds at least between two looks for that: each reads the environment of every process of the user.
 SWEEP_PAUSE_S = 5.0
+#: Seconds that a process has run when it is put on record. When one was started comes from proc(5), which
+#: keeps whoever asks waiting for as long as the system is still putting the program in place. Until then,
+#: and for a process that ends sooner, there is the mark.
+RECORD_AFTER_S = 0.05
 
 
 class Instance:
@@ -36,6 +41,7 @@ class Instance:
         self._entry: StateEntry
         self._numbers = itertools.count(1)
         self._clearing: asyncio.Task[None] | None = None
+        self._due: dict[str, asyncio.TimerHandle] = {}
         self._records: dict[str, int] = {}
         self._ended_at: dict[str, float] = {}
         self._sweeping: asyncio.Task[None] | None = None
@@ -66,22 +72,31 @@ class Instance:
         return f"{self._entry.places}/{number}", f"{self._entry.id}.{number}"
 
     def record(self, mark: str, pid: int) -> None:
-        """Write down a process that bears ``mark`` and leads its group.
-
-        A full disk costs the record, not the process: the mark finds it as well.
-        """
-        try:
-            self._records[mark] = self._entry.record(pid)
-        except OSError as exc:
-            logger.warning("process %d is not on record: %s", pid, exc.strerror)
+        """Write down, in a moment, a process that bears ``mark``, leads its group and is a child of ours."""
+        loop = asyncio.get_running_loop()
+        self._due[mark] = loop.call_later(RECORD_AFTER_S, self._write_down, mark, pid)
 
     def agent_ended(self, mark: str) -> None:
         """Strike out the process that bore ``mark``; what has left its group is ended after a grace."""
+        if (due := self._due.pop(mark, None)) is not None:
+            due.cancel()
         if (record := self._records.pop(mark, None)) is not None:
             self._entry.strike_out(record)
         self._ended_at[mark] = time.monotonic()
         if self._sweeping is None or self._sweeping.done():
             self._sweeping = asyncio.create_task(self._sweep(), name="what agents left")
+
+    def _write_down(self, mark: str, pid: int) -> None:
+        del self._due[mark]
+        try:
+            # While it is our child, dead or alive, nobody else can have its id.
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            self._records[mark] = self._entry.record(pid)
+        except ChildProcessError:
+            pass  # it has just ended
+        except OSError as exc:
+            # A full disk costs the record, not the process: the mark finds it as well.
+            logger.warning("process %d is not on record: %s", pid, exc.strerror)
 
     async def _sweep(self) -> None:
         """Look for what agents left outside their groups, many of them with one look."""
