@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -13,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from cursorpipe_core.bounds import to_the_end
-from cursorpipe_core.orphans import end_all, marked
+from cursorpipe_core.orphans import end_all, is_child, marked
 from cursorpipe_core.state import StateEntry, clear_dead_entries, state_directory
 
 logger = logging.getLogger(__name__)
@@ -57,6 +56,8 @@ class Instance:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        for due in self._due.values():
+            due.cancel()
         tasks = [task for task in (self._clearing, self._sweeping) if task is not None]
         for task in tasks:
             task.cancel()
@@ -66,37 +67,42 @@ class Instance:
     def name_place(self) -> tuple[str, str]:
         """Return the path of a directory, to be made, for one agent, and the mark that the agent is to bear.
 
-        No two agents get the same. May be called from any thread.
+        No two agents get the same.
         """
         number = next(self._numbers)
         return f"{self._entry.places}/{number}", f"{self._entry.id}.{number}"
 
     def record(self, mark: str, pid: int) -> None:
-        """Write down, in a moment, a process that bears ``mark``, leads its group and is a child of ours."""
+        """Write down, in a moment, a process that bears ``mark``, leads its group and is a child of ours.
+
+        Of several that bear it, one after the other, the last is on record.
+        """
+        self._strike_out(mark)
         loop = asyncio.get_running_loop()
         self._due[mark] = loop.call_later(RECORD_AFTER_S, self._write_down, mark, pid)
 
     def agent_ended(self, mark: str) -> None:
         """Strike out the process that bore ``mark``; what has left its group is ended after a grace."""
-        if (due := self._due.pop(mark, None)) is not None:
-            due.cancel()
-        if (record := self._records.pop(mark, None)) is not None:
-            self._entry.strike_out(record)
+        self._strike_out(mark)
         self._ended_at[mark] = time.monotonic()
         if self._sweeping is None or self._sweeping.done():
             self._sweeping = asyncio.create_task(self._sweep(), name="what agents left")
 
     def _write_down(self, mark: str, pid: int) -> None:
         del self._due[mark]
+        if not is_child(pid):
+            return  # it has just ended, and somebody else may have its id
         try:
-            # While it is our child, dead or alive, nobody else can have its id.
-            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             self._records[mark] = self._entry.record(pid)
-        except ChildProcessError:
-            pass  # it has just ended
         except OSError as exc:
             # A full disk costs the record, not the process: the mark finds it as well.
             logger.warning("process %d is not on record: %s", pid, exc.strerror)
+
+    def _strike_out(self, mark: str) -> None:
+        if (due := self._due.pop(mark, None)) is not None:
+            due.cancel()
+        if (record := self._records.pop(mark, None)) is not None:
+            self._entry.strike_out(record)
 
     async def _sweep(self) -> None:
         """Look for what agents left outside their groups, many of them with one look."""

@@ -48,6 +48,14 @@ def _boot() -> str:
         return f"{psutil.boot_time():.0f}"
 
 
+def is_child(pid: int) -> bool:
+    """Whether this is a child of ours, dead or alive; until it is reaped nobody else has its id."""
+    try:
+        return psutil.Process(pid).ppid() == os.getpid()
+    except psutil.Error:
+        return False
+
+
 def started_at(pid: int, time: str) -> Iterator[psutil.Process]:
     """Yield the process of this id if it was started then, and its group with it."""
     if start_time(pid) != time:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from tempfile import NamedTemporaryFile
 from types import TracebackType
 from typing import Self
@@ -38,12 +39,14 @@ class SubprocessRunner:
     ) -> None:
         self._settings = settings
         self._places = Places(settings, instance)
+        self._stack = AsyncExitStack()
         self._max_processes = max_processes
         self._taken = 0
         self._line: WaitingLine[bool] = WaitingLine(max_waiting=max_waiting, give_back=self._release)
         self._runs: dict[asyncio.Task[None], _Chat] = {}
 
     async def __aenter__(self) -> Self:
+        await self._stack.enter_async_context(self._places)
         return self
 
     async def __aexit__(
@@ -53,7 +56,7 @@ class SubprocessRunner:
         for chat in self._runs.values():
             chat.stop()
         await asyncio.gather(*self._runs, return_exceptions=True)
-        await self._places.__aexit__(exc_type, exc, traceback)
+        await self._stack.aclose()
 
     @property
     def in_flight(self) -> int:

@@ -33,11 +33,14 @@ def on_record(tmp_path: Path, instance: Instance) -> Callable[[], list[str]]:
     return lambda: recorded(processes)
 
 
-@pytest.fixture
-def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+def sleeping() -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen(["sleep", "60"], start_new_session=True) as process:
         yield process
         process.kill()
+
+
+sleeper = pytest.fixture(sleeping, name="sleeper")
+following = pytest.fixture(sleeping, name="following")
 
 
 async def test_a_process_is_on_record_until_it_has_ended(
@@ -64,6 +67,23 @@ async def test_a_process_that_ends_at_once_is_never_put_on_record(
     instance.record(last, sleeper.pid)
     await until(lambda: len(on_record()) == 1)
     instance.agent_ended(last)
+    assert on_record() == []
+
+
+async def test_of_the_processes_of_one_place_the_last_is_on_record(
+    instance: Instance,
+    on_record: Callable[[], list[str]],
+    sleeper: subprocess.Popen[bytes],
+    following: subprocess.Popen[bytes],
+) -> None:
+    _, mark = instance.name_place()
+    instance.record(mark, sleeper.pid)
+    await until(lambda: len(on_record()) == 1)
+    instance.record(mark, sleeper.pid)
+    instance.record(mark, following.pid)
+    assert on_record() == []
+    await until(lambda: on_record() == [f"{following.pid} {start_time(following.pid)}"])
+    instance.agent_ended(mark)
     assert on_record() == []
 
 
