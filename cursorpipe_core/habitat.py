@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -38,54 +38,80 @@ FIXED_VARIABLES = {"NO_OPEN_BROWSER": "1", "NO_COLOR": "1"}
 class Habitat:
     """Where one agent process works (``cwd``), what it sees (``env``), and what only it is given (``own``).
 
-    ``on_started`` is to be called with the process id, so that the process is never lost.
+    ``on_started`` is to be called with the process id, so that the process is never lost, and ``on_ended``
+    once it has ended; ``made`` are the directories that are there for it alone, each before the one it is in.
     """
 
-    own: Path
+    own: str
     cwd: str
     env: Mapping[str, str]
+    made: Sequence[str]
     on_started: Callable[[int], None]
+    on_ended: Callable[[], None]
+
+    def remove(self) -> None:
+        """Remove the directories with what the process left in them; blocks, never raises."""
+        try:
+            for directory in self.made:
+                os.rmdir(directory)  # noqa: PTH106 — most are empty, and this is a tenth of rmtree
+        except OSError:
+            shutil.rmtree(self.own, ignore_errors=True)
+
+
+class Furnishing:
+    """What the places of all processes of the same settings are like."""
+
+    def __init__(self, settings: AgentSettings) -> None:
+        env = {**_inherited(settings), **FIXED_VARIABLES, **settings.stand_in_env}
+        if settings.api_key:
+            env["CURSOR_API_KEY"] = settings.api_key
+        if settings.auth_token:
+            env["CURSOR_AUTH_TOKEN"] = settings.auth_token
+        self._env = env
+        self._private_config = settings.private_config
+        self._workspace = str(Path(settings.workspace).absolute()) if settings.workspace else ""
+
+    def make(self, instance: Instance) -> Habitat:
+        """Make a place; raises AgentCrashError when the directories cannot be made. Blocks.
+
+        The work directory is an empty private one unless a workspace is set, because rules found in a
+        directory change the answers (CLI contract §1). The configuration directory is private as
+        ``AgentSettings.private_config`` says, because what one process writes there the next one reads.
+        """
+        own, mark = instance.name_place()
+        env = {**self._env, MARK: mark}
+        wanted = [own]
+        if self._private_config:
+            env["CURSOR_CONFIG_DIR"] = config = f"{own}/config"
+            wanted.append(config)
+        cwd = self._workspace
+        if not cwd:
+            cwd = f"{own}/work"
+            wanted.append(cwd)
+        place = Habitat(
+            own, cwd, env, wanted[::-1], partial(instance.record, mark), partial(instance.agent_ended, mark)
+        )
+        try:
+            for directory in wanted:
+                os.mkdir(directory, 0o700)  # noqa: PTH102 — a path object costs a third of it again
+        except OSError as exc:
+            place.remove()
+            raise AgentCrashError(f"The agent's private directory cannot be made: {exc.strerror}.") from exc
+        return place
 
 
 @asynccontextmanager
 async def habitat(settings: AgentSettings, instance: Instance) -> AsyncIterator[Habitat]:
     """Make the place for one agent process; leaving, once it has ended, removes what was made.
 
-    The work directory is an empty private one unless a workspace is set, because rules found in a
-    directory change the answers (CLI contract §1). The configuration directory is private as
-    ``settings.private_config`` says, because what one process writes there the next one reads.
     Raises AgentCrashError when the directories cannot be made.
     """
+    place = Furnishing(settings).make(instance)
     try:
-        base, mark = instance.new_place()
-    except OSError as exc:
-        raise AgentCrashError(f"The agent's private directory cannot be made: {exc.strerror}.") from exc
-    try:
-        cwd, env = _furnish(base, settings)
-        yield Habitat(base, cwd, {**env, MARK: mark}, partial(instance.record, mark))
+        yield place
     finally:
-        instance.agent_ended(mark)
-        await to_the_end(lambda: shutil.rmtree(base, ignore_errors=True))
-
-
-def _furnish(base: Path, settings: AgentSettings) -> tuple[str, dict[str, str]]:
-    """Return the work directory and the environment, with what they need made under ``base``."""
-    env = {**_inherited(settings), **FIXED_VARIABLES, **settings.stand_in_env}
-    if settings.api_key:
-        env["CURSOR_API_KEY"] = settings.api_key
-    if settings.auth_token:
-        env["CURSOR_AUTH_TOKEN"] = settings.auth_token
-    work, config = base / "work", base / "config"
-    try:
-        if settings.private_config:
-            config.mkdir()
-            env["CURSOR_CONFIG_DIR"] = str(config)
-        if settings.workspace:
-            return str(Path(settings.workspace).absolute()), env
-        work.mkdir()
-    except OSError as exc:
-        raise AgentCrashError(f"The agent's private directory cannot be made: {exc.strerror}.") from exc
-    return str(work), env
+        place.on_ended()
+        await to_the_end(place.remove)
 
 
 def _inherited(settings: AgentSettings) -> dict[str, str]:

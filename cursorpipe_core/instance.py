@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import logging
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from cursorpipe_core.bounds import to_the_end
-from cursorpipe_core.orphans import end_all, marked
+from cursorpipe_core.orphans import end_all, is_child, marked
 from cursorpipe_core.state import StateEntry, clear_dead_entries, state_directory
 
 logger = logging.getLogger(__name__)
@@ -23,6 +21,10 @@ logger = logging.getLogger(__name__)
 DETACHED_GRACE_S = 30.0
 #: Seconds at least between two looks for that: each reads the environment of every process of the user.
 SWEEP_PAUSE_S = 5.0
+#: Seconds that a process has run when it is put on record. When one was started comes from proc(5), which
+#: keeps whoever asks waiting for as long as the system is still putting the program in place. Until then,
+#: and for a process that ends sooner, there is the mark.
+RECORD_AFTER_S = 0.05
 
 
 class Instance:
@@ -38,7 +40,8 @@ class Instance:
         self._entry: StateEntry
         self._numbers = itertools.count(1)
         self._clearing: asyncio.Task[None] | None = None
-        self._records: dict[str, Path] = {}
+        self._due: dict[str, asyncio.TimerHandle] = {}
+        self._records: dict[str, int] = {}
         self._ended_at: dict[str, float] = {}
         self._sweeping: asyncio.Task[None] | None = None
 
@@ -53,40 +56,53 @@ class Instance:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        for due in self._due.values():
+            due.cancel()
         tasks = [task for task in (self._clearing, self._sweeping) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await to_the_end(self._close)
 
-    def new_place(self) -> tuple[Path, str]:
-        """Make a directory for one agent; returns it, and the mark that the agent is to bear.
+    def name_place(self) -> tuple[str, str]:
+        """Return the path of a directory, to be made, for one agent, and the mark that the agent is to bear.
 
-        Raises OSError.
+        No two agents get the same.
         """
-        number = str(next(self._numbers))
-        place = self._entry.places / number
-        place.mkdir(mode=0o700)
-        return place, f"{self._entry.id}.{number}"
+        number = next(self._numbers)
+        return f"{self._entry.places}/{number}", f"{self._entry.id}.{number}"
 
     def record(self, mark: str, pid: int) -> None:
-        """Write down a process that bears ``mark`` and leads its group.
+        """Write down, in a moment, a process that bears ``mark``, leads its group and is a child of ours.
 
-        A full disk costs the record, not the process: the mark finds it as well.
+        Of several that bear it, one after the other, the last is on record.
         """
-        try:
-            self._records[mark] = self._entry.record(pid)
-        except OSError as exc:
-            logger.warning("process %d is not on record: %s", pid, exc.strerror)
+        self._strike_out(mark)
+        loop = asyncio.get_running_loop()
+        self._due[mark] = loop.call_later(RECORD_AFTER_S, self._write_down, mark, pid)
 
     def agent_ended(self, mark: str) -> None:
         """Strike out the process that bore ``mark``; what has left its group is ended after a grace."""
-        if (record := self._records.pop(mark, None)) is not None:
-            with contextlib.suppress(OSError):
-                record.unlink(missing_ok=True)
+        self._strike_out(mark)
         self._ended_at[mark] = time.monotonic()
         if self._sweeping is None or self._sweeping.done():
             self._sweeping = asyncio.create_task(self._sweep(), name="what agents left")
+
+    def _write_down(self, mark: str, pid: int) -> None:
+        del self._due[mark]
+        if not is_child(pid):
+            return  # it has just ended, and somebody else may have its id
+        try:
+            self._records[mark] = self._entry.record(pid)
+        except OSError as exc:
+            # A full disk costs the record, not the process: the mark finds it as well.
+            logger.warning("process %d is not on record: %s", pid, exc.strerror)
+
+    def _strike_out(self, mark: str) -> None:
+        if (due := self._due.pop(mark, None)) is not None:
+            due.cancel()
+        if (record := self._records.pop(mark, None)) is not None:
+            self._entry.strike_out(record)
 
     async def _sweep(self) -> None:
         """Look for what agents left outside their groups, many of them with one look."""

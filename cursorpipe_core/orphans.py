@@ -17,14 +17,19 @@ SIGTERM_GRACE_S = 2.0
 #: Seconds that SIGKILL gets, and how often it is sent: what is found may be starting others.
 SIGKILL_WAIT_S = 2.0
 SIGKILL_ROUNDS = 3
+#: More than a process' line of proc(5)'s stat ever has.
+_STAT_SIZE = 4096
 
 
 def start_time(pid: int) -> str | None:
     """Return when a process was started, which tells it from others of the same id; None: there is none."""
     try:
         # Field 22 of proc(5)'s stat, in ticks since the boot; the name before it may have spaces.
-        with open(f"/proc/{pid}/stat", "rb") as stat:  # noqa: PTH123 — a path object costs as much again
-            ticks = stat.read().rpartition(b")")[2].split()[19]
+        stat = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            ticks = os.read(stat, _STAT_SIZE).rpartition(b")")[2].split(None, 20)[19]
+        finally:
+            os.close(stat)
         return f"{ticks.decode()}-{_boot()}"
     except (OSError, IndexError):
         pass
@@ -41,6 +46,14 @@ def _boot() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         return f"{psutil.boot_time():.0f}"
+
+
+def is_child(pid: int) -> bool:
+    """Whether this is a child of ours, dead or alive; until it is reaped nobody else has its id."""
+    try:
+        return psutil.Process(pid).ppid() == os.getpid()
+    except psutil.Error:
+        return False
 
 
 def started_at(pid: int, time: str) -> Iterator[psutil.Process]:

@@ -17,12 +17,15 @@ import psutil
 
 from cursorpipe_core.errors import SettingsError
 from cursorpipe_core.orphans import end_all, marked, start_time, started_at
+from cursorpipe_core.records import Records, recorded
 
 logger = logging.getLogger(__name__)
 
 LOCK = "lock"
 #: Holds the path of the directory in which the agents have theirs.
 PLACES = "places"
+#: Holds the ids of the processes that run, each with its start time.
+PROCESSES = "processes"
 #: What the name of a directory begins with that is being made and not yet locked; an hour later nobody
 #: is making it any more.
 UNFINISHED = "."
@@ -71,11 +74,13 @@ class StateEntry:
                 raise SettingsError(f"TMPDIR: nothing can be made in {where}: {exc.strerror}.") from exc
             self._undo = undo.pop_all()
 
-    def record(self, pid: int) -> Path:
-        """Write down a process that leads a group; returns what is to be removed when it has ended."""
-        record = self._path / f"{pid}-{start_time(pid)}"
-        record.touch()
-        return record
+    def record(self, pid: int) -> int:
+        """Write down a process that leads a group; returns what strikes it out. Raises OSError."""
+        return self._records.add(f"{pid} {start_time(pid)}")
+
+    def strike_out(self, record: int) -> None:
+        """Forget a process, which has ended."""
+        self._records.remove(record)
 
     def close(self) -> None:
         """Remove the entry and the directories of the agents."""
@@ -88,6 +93,7 @@ class StateEntry:
         undo.callback(shutil.rmtree, unfinished, ignore_errors=True)
         undo.enter_context(_locked(unfinished / LOCK, os.O_RDWR | os.O_CREAT))
         (unfinished / PLACES).write_text(str(self.places), encoding="utf-8")
+        self._records = undo.enter_context(Records(unfinished / PROCESSES))
         # Its name comes last: one that has its name and no lock is taken for a dead server's.
         unfinished.rename(self._path)
         undo.callback(shutil.rmtree, self._path, ignore_errors=True)
@@ -122,8 +128,8 @@ def _clear(path: Path) -> None:
 
 def _left_of(path: Path) -> Iterator[psutil.Process]:
     """Yield the processes of a dead server: those on record, and those that bear its mark."""
-    for record in path.glob("*-*"):
-        pid, _, time_ = record.name.partition("-")
+    for record in recorded(path / PROCESSES):
+        pid, _, time_ = record.partition(" ")
         if pid.isdigit():
             yield from started_at(int(pid), time_)
     yield from marked(lambda mark: mark.partition(".")[0] == path.name)

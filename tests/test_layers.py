@@ -17,7 +17,7 @@ STAND_IN = CORE / "demo_agent"
 
 #: The modules of the core by level; each may import from lower ones, and from its own if that makes no ring.
 LEVELS = [
-    {"errors", "completion", "config", "snapshot", "spec", "version", "orphans", "waits"},
+    {"errors", "completion", "config", "snapshot", "spec", "version", "orphans", "records", "waits"},
     {
         "bounds",
         "process",
@@ -31,7 +31,7 @@ LEVELS = [
         "limits",
         "structured",
     }
-    | {"state", "instance", "habitat"},
+    | {"state", "instance", "habitat", "places", "stream_json"},
     {"acp", "runner", "command", "catalogue"},
     {"worker"},
     {"supervisor", "warm", "preflight"},

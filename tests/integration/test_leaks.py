@@ -68,7 +68,8 @@ async def test_what_requests_take_is_given_back(
     def quiet() -> bool:
         now = router.snapshot()
         turns = sum(worker.in_flight for worker in now.workers)
-        return not (turns or now.draining or now.subprocesses or now.waiting)
+        tending = any(task.get_name() == "places" for task in asyncio.all_tasks())
+        return not (turns or now.draining or now.subprocesses or now.waiting or tending)
 
     def taken() -> dict[str, int]:
         # A connection has a task of its own, and how many a client keeps open is the client's business.

@@ -19,15 +19,15 @@ async def test_a_disk_that_gives_out_is_a_typed_error_and_leaves_nothing_half_ma
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: str
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    make = Path.mkdir
+    make = os.mkdir
 
-    def mkdir(path: Path, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
-        if path.name == refused:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        make(path, mode, parents, exist_ok)
+    def mkdir(path: str, mode: int = 0o777) -> None:
+        if Path(path).name == refused:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+        make(path, mode)
 
     async with Instance(str(tmp_path / "state")) as instance:
-        monkeypatch.setattr(Path, "mkdir", mkdir)
+        monkeypatch.setattr(os, "mkdir", mkdir)
         with pytest.raises(AgentCrashError, match="No space left on device"):
             async with habitat(AgentSettings(api_key="key"), instance):
                 pass
@@ -38,7 +38,8 @@ async def test_a_disk_that_gives_out_is_a_typed_error_and_leaves_nothing_half_ma
 async def test_a_place_is_private_and_gone_when_it_is_left(tmp_path: Path) -> None:
     async with Instance(str(tmp_path)) as instance:
         async with habitat(AgentSettings(api_key="key"), instance) as place:
-            assert place.own.stat().st_mode & 0o777 == 0o700
+            own = Path(place.own)
+            assert own.stat().st_mode & 0o777 == 0o700
             assert list(Path(place.cwd).iterdir()) == []
             assert Path(place.env["CURSOR_CONFIG_DIR"]).is_dir()
-        assert not place.own.exists()
+        assert not own.exists()

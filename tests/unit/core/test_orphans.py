@@ -11,7 +11,7 @@ from functools import partial
 import psutil
 import pytest
 
-from cursorpipe_core.orphans import MARK, end_all, marked, start_time, started_at
+from cursorpipe_core.orphans import MARK, end_all, is_child, marked, start_time, started_at
 
 #: Tells that it is there, and stays; SIGTERM is refused on demand.
 STAY = "print(flush=True); import time; time.sleep(60)"
@@ -62,6 +62,17 @@ def test_a_process_that_got_the_id_of_a_dead_one_is_a_stranger(run: Run) -> None
     stranger = run(STAY)
     assert list(started_at(stranger.pid, "1700000000.00")) == []
     assert start_time(2**22 + 1) is None
+
+
+def test_a_child_is_ours_until_it_is_reaped(run: Run) -> None:
+    leader = run(LEAVE_ONE, STAY)
+    (member,) = leader.children()
+    assert is_child(leader.pid)
+    assert not is_child(member.pid)
+    member.kill()
+    leader.kill()
+    leader.wait()
+    assert not is_child(leader.pid)
 
 
 def test_only_what_bears_our_mark_is_found(run: Run) -> None:

@@ -24,7 +24,7 @@ from cursorpipe_core.errors import (
 )
 from cursorpipe_core.jsonrpc import RpcError
 from cursorpipe_core.outcome import HoldBack, classify, judge_exit, judge_rpc
-from cursorpipe_core.runner import StreamReader
+from cursorpipe_core.stream_json import StreamReader
 from cursorpipe_core.turn import Clocks, Turn
 from cursorpipe_core.waits import MAX_WAIT_S
 

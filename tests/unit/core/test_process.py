@@ -11,8 +11,9 @@ from contextlib import AsyncExitStack
 import psutil
 import pytest
 
+from cursorpipe_core.command import run_command
 from cursorpipe_core.errors import AgentCrashError, AgentNotFoundError, AgentTimeoutError
-from cursorpipe_core.process import ChildProcess, describe_exit, plain_text, run_command
+from cursorpipe_core.process import ChildProcess, describe_exit, plain_text
 
 PATIENCE_S = 10
 

@@ -116,7 +116,7 @@ def test_a_record_of_a_dead_process_does_not_cost_the_one_that_got_its_id(state:
         dead.mkdir(parents=True)
         (dead / "lock").touch()
         (dead / "places").write_text(str(state.parent / "tmp" / "cursorpipe-0123456789ab"))
-        (dead / f"{stranger.pid}-1700000000.00").touch()
+        (dead / "processes").write_text(f"{stranger.pid} 1700000000.00\n")
         clear_dead_entries(state)
         assert not dead.exists()
         assert stranger.poll() is None

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cursorpipe_core.completion import CompletionEvent, Finish, TextDelta, ThoughtDelta, ToolEvent, Usage
 from cursorpipe_core.errors import NetworkError, SessionError
-from cursorpipe_core.runner import MAX_COMPLAINT, StreamReader
+from cursorpipe_core.stream_json import MAX_COMPLAINT, StreamReader
 from cursorpipe_core.turn import Clocks, Turn
 
 CLOCKS = Clocks(first_event_s=5, idle_s=5, total_s=5)
