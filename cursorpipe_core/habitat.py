@@ -82,8 +82,8 @@ class Furnishing:
         env = {**self._env, MARK: mark}
         wanted = [own]
         if self._private_config:
-            env["CURSOR_CONFIG_DIR"] = config = f"{own}/config"
-            wanted.append(config)
+            # Not a third directory: on a disk each costs as much as the rest of a start does.
+            env["CURSOR_CONFIG_DIR"] = own
         cwd = self._workspace
         if not cwd:
             cwd = f"{own}/work"

@@ -20,7 +20,7 @@ class Record:
     received    id, method, session, params (strings cut to 2,000 characters): an ACP message came in
     answered    id, method, result or error: an answer to a request of the agent's own
     prompt      session, scenario, model, mode, text: a turn begins
-    finished    session, stop: a turn has ended and the client was told
+    finished    session, stop: a turn has ended, and the client is told next
     cancelled   session: a turn was told to stop
     grandchild  grandchild: the process id of what this process leaves behind
     exit        status, or signal: the last event of every end the process chooses itself

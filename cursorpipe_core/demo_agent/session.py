@@ -267,11 +267,11 @@ def _perform(turn: AcpStage, prompt: Prompt) -> str | RpcError:
 def _finish(turn: AcpStage, request_id: Any, end: str | RpcError) -> None:
     # Out of the session's way before the client can know: its next prompt must not end this turn.
     turn.session.end(turn)
+    # Recorded before it is told, or what the client does next could be on record before it.
+    turn.process.record.add("finished", session=turn.session.id, stop=str(end))
     if isinstance(end, RpcError):
         turn.peer.refuse(request_id, end)
-        turn.process.record.add("finished", session=turn.session.id, stop=str(end))
         return
     turn.peer.answer(request_id, {"stopReason": end})
-    turn.process.record.add("finished", session=turn.session.id, stop=end)
     if end == "cancelled":
         turn.say_late()

@@ -14,7 +14,7 @@ from cursorpipe_core.habitat import habitat
 from cursorpipe_core.instance import Instance
 
 
-@pytest.mark.parametrize("refused", ["1", "config", "work"])
+@pytest.mark.parametrize("refused", ["1", "work"])
 async def test_a_disk_that_gives_out_is_a_typed_error_and_leaves_nothing_half_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: str
 ) -> None:
