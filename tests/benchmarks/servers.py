@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 #: Where agents get their directories, if there is such a place: in memory. A disk's file system slows down by
 #: as much as the rest of a request costs where directories come and go by the thousand.
-IN_MEMORY = Path("/dev/shm")  # noqa: S108
+IN_MEMORY = Path("/dev/shm")
 
 #: Seconds a server may take to serve, and to leave.
 PATIENCE_S = 60.0
