@@ -12,8 +12,7 @@ from cursorpipe_core import Route
 from cursorpipe_server.choices import Choices
 from cursorpipe_server.config import ServerSettings
 from cursorpipe_server.errors import UnsupportedParameterError
-from cursorpipe_server.keys import SETTINGS
-from cursorpipe_server.log import ANSWER
+from cursorpipe_server.keys import ANSWER, SETTINGS
 from cursorpipe_server.sse import Frames, stream_frames
 
 

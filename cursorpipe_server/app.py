@@ -1,15 +1,12 @@
-"""The web application: what it consists of and who owns the agents."""
+"""The web application: what it consists of."""
 
 from __future__ import annotations
-
-from collections.abc import AsyncIterator
 
 from aiohttp import web
 
 from cursorpipe_core import Router
 from cursorpipe_server.auth import bearer_auth
 from cursorpipe_server.bounds import bounded_body, invite_body
-from cursorpipe_server.config import Settings
 from cursorpipe_server.cors import Cors
 from cursorpipe_server.guard import browser_guard
 from cursorpipe_server.inflight import InFlight
@@ -19,9 +16,11 @@ from cursorpipe_server.middlewares import add_headers, errors, request_line
 from cursorpipe_server.routes import ROUTES
 
 
-def create_app(settings: Settings) -> web.Application:
-    """Return the application; it is to be run with handler cancellation, or no client can leave."""
-    live = LiveSettings(settings)
+def create_app(live: LiveSettings, router: Router) -> web.Application:
+    """Return the application, which serves with what ``router`` has and leaves it to its owner.
+
+    It is to be run with handler cancellation, or no client can leave.
+    """
     cors = Cors(live, frozenset(route.method for route in ROUTES))
     app = web.Application(
         middlewares=[
@@ -36,20 +35,13 @@ def create_app(settings: Settings) -> web.Application:
         client_max_size=0,
     )
     app[SETTINGS] = live
+    app[ROUTER] = router
     app[IN_FLIGHT] = InFlight()
     app.on_response_prepare.append(add_headers)
     app.on_response_prepare.append(cors.add_headers)
-    app.cleanup_ctx.append(_run_agents)
     for route in ROUTES:
         if route.method == "GET":
             app.router.add_get(route.path, route.handler, expect_handler=invite_body)
         else:
             app.router.add_route(route.method, route.path, route.handler, expect_handler=invite_body)
     return app
-
-
-async def _run_agents(app: web.Application) -> AsyncIterator[None]:
-    settings = app[SETTINGS].settings
-    async with Router(settings.agent, settings.supervision) as router:
-        app[ROUTER] = router
-        yield

@@ -27,3 +27,18 @@ class Probe(Protocol):
 
 #: The probe of a stream that has begun.
 PROBE: web.RequestKey[Probe] = web.RequestKey("probe", Probe)
+
+
+class Told(Protocol):
+    """An answer, as far as the access line tells of it."""
+
+    model: str
+
+    @property
+    def backend(self) -> str | None:
+        """The backend that serves it, once one does."""
+
+
+#: What a request's line tells beside HTTP's own: the answer, and how it ended where no status says it.
+ANSWER: web.RequestKey[Told] = web.RequestKey("answer", Told)
+OUTCOME = web.RequestKey("outcome", str)

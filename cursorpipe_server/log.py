@@ -9,9 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import Protocol
-
-from aiohttp import web
 
 from cursorpipe_server.config import LogLevel
 
@@ -20,20 +17,6 @@ logger = logging.getLogger(__name__)
 #: The id of the request that the running code serves.
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="-")
 
-
-class Told(Protocol):
-    """An answer, as far as the access line tells of it."""
-
-    model: str
-
-    @property
-    def backend(self) -> str | None:
-        """The backend that serves it, once one does."""
-
-
-#: What a request's line tells beside HTTP's own: the answer, and how it ended where no status says it.
-ANSWER: web.RequestKey[Told] = web.RequestKey("answer", Told)
-OUTCOME = web.RequestKey("outcome", str)
 
 _FORMAT = "%(asctime)s %(levelname)-7s %(request_id)s %(name)s: %(message)s"
 

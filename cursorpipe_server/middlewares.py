@@ -13,8 +13,8 @@ from aiohttp.typedefs import Handler
 from cursorpipe_core import AgentError, CursorpipeError
 from cursorpipe_server.errors import INTERNAL, error_response, http_error, refusal_response
 from cursorpipe_server.ids import new_id
-from cursorpipe_server.keys import CLIENT, IN_FLIGHT, STARTED
-from cursorpipe_server.log import ANSWER, OUTCOME, REQUEST_ID
+from cursorpipe_server.keys import ANSWER, CLIENT, IN_FLIGHT, OUTCOME, STARTED
+from cursorpipe_server.log import REQUEST_ID
 
 logger = logging.getLogger(__name__)
 access = logging.getLogger("cursorpipe_server.access")

@@ -7,12 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from aiohttp import web
-
-from cursorpipe_core import SettingsError, specs
+from cursorpipe_core import Router, SettingsError, specs
 from cursorpipe_server.config import LogLevel, Settings
 from cursorpipe_server.greeting import is_open
-from cursorpipe_server.keys import ROUTER, SETTINGS
+from cursorpipe_server.live import LiveSettings
 from cursorpipe_server.log import set_log_level
 
 logger = logging.getLogger(__name__)
@@ -30,12 +28,11 @@ class Change:
     refused: tuple[str, ...]
 
 
-def reload(app: web.Application, read: Callable[[], Settings]) -> None:
+def reload(live: LiveSettings, router: Router, read: Callable[[], Settings]) -> None:
     """Take over what can change of the settings that ``read`` gives; log what did and what could not.
 
     With a mistake in them nothing changes. Nothing is awaited: no request sees a half of the change.
     """
-    live = app[SETTINGS]
     old = live.settings
     try:
         change = compare(old, read())
@@ -48,8 +45,7 @@ def reload(app: web.Application, read: Callable[[], Settings]) -> None:
     # Told by whichever level shows more: a change to silence is not to be made silently.
     set_log_level(min(old.server.log_level, new.server.log_level, key=list(LogLevel).index))
     live.adopt(new)
-    if ROUTER in app:
-        app[ROUTER].adopt(new.agent, new.supervision)
+    router.adopt(new.agent, new.supervision)
     _tell(change)
     if is_open(new) and not is_open(old):
         logger.warning("SIGHUP: listening on %s without a token from now on", new.server.host)

@@ -8,23 +8,23 @@ import errno
 import logging
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from aiohttp import web
-
-from cursorpipe_server.app import create_app
+from cursorpipe_core import Router
 from cursorpipe_server.config import Settings
 from cursorpipe_server.greeting import greet
 from cursorpipe_server.hangup import has_terminal
 from cursorpipe_server.inflight import InFlight
-from cursorpipe_server.keys import IN_FLIGHT, ROUTER, SETTINGS
-from cursorpipe_server.protocol import Runner
+from cursorpipe_server.live import LiveSettings
 from cursorpipe_server.reload import reload
+
+if TYPE_CHECKING:
+    from cursorpipe_server.site import Site
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that requests which did not end in time get to be cancelled; aiohttp waits for it twice.
-CANCEL_TIMEOUT_S = 0.5
 #: Connections that wait to be accepted.
 BACKLOG = 1024
 
@@ -41,10 +41,8 @@ async def serve(settings: Settings, read: Callable[[], Settings], *, attended: b
     server is ``attended`` and its terminal is gone, it means the end as well.
     """
     stop, hurry = asyncio.Event(), asyncio.Event()
-    # The port first: a second start by mistake must not start agents.
-    listeners = _listen(settings)
-    app = create_app(settings)
-    runner = Runner(app, handler_cancellation=True, access_log=None, shutdown_timeout=CANCEL_TIMEOUT_S)
+    live = LiveSettings(settings)
+    router = Router(settings.agent, settings.supervision)
 
     def end() -> None:
         (hurry if stop.is_set() else stop).set()
@@ -55,27 +53,28 @@ async def serve(settings: Settings, read: Callable[[], Settings], *, attended: b
         elif stop.is_set():
             logger.info("SIGHUP: the server is stopping, its settings stay")
         else:
-            reload(app, read)
+            reload(live, router, read)
 
-    with _handlers({signal.SIGINT: end, signal.SIGTERM: end, signal.SIGHUP: hang_up}):
-        try:
-            await runner.setup()
-            sites = [web.SockSite(runner, listener, backlog=BACKLOG) for listener in listeners]
-            for site in sites:
-                await site.start()
-            greeting = asyncio.create_task(greet(settings, app[ROUTER], listeners[0].getsockname()[1]))
-            greeting.add_done_callback(_log_failure)
-            await stop.wait()
-            greeting.cancel()
-            await asyncio.gather(greeting, return_exceptions=True)
-            app[IN_FLIGHT].closing = True
-            for site in sites:
-                await site.stop()
-            await _drain(app[IN_FLIGHT], hurry, app[SETTINGS].settings.server.drain_timeout_s)
-        finally:
-            await runner.cleanup()
-            for listener in listeners:
-                listener.close()
+    async with contextlib.AsyncExitStack() as stack:
+        # The port first: a second start by mistake must not start agents.
+        listeners = stack.enter_context(_listening(settings))
+        stack.enter_context(_handlers({signal.SIGINT: end, signal.SIGTERM: end, signal.SIGHUP: hang_up}))
+        await stack.enter_async_context(router)
+        site = await stack.enter_async_context(await _site(live, router, listeners))
+        greeting = asyncio.create_task(greet(settings, router, listeners[0].getsockname()[1]))
+        greeting.add_done_callback(_log_failure)
+        await stop.wait()
+        greeting.cancel()
+        await asyncio.gather(greeting, return_exceptions=True)
+        await site.close()
+        await _drain(site.in_flight, hurry, live.settings.server.drain_timeout_s)
+
+
+async def _site(live: LiveSettings, router: Router, listeners: Sequence[socket.socket]) -> Site:
+    """Return what serves; its modules, which are most of the program, are read while the agents start."""
+    module = await asyncio.to_thread(import_module, "cursorpipe_server.site")
+    site: Site = module.Site(live, router, listeners, backlog=BACKLOG)
+    return site
 
 
 async def _drain(in_flight: InFlight, hurry: asyncio.Event, timeout_s: float) -> None:
@@ -103,28 +102,28 @@ def _handlers(handlers: Mapping[signal.Signals, Callable[[], None]]) -> Iterator
             loop.remove_signal_handler(signum)
 
 
-def _listen(settings: Settings) -> list[socket.socket]:
+@contextlib.contextmanager
+def _listening(settings: Settings) -> Iterator[list[socket.socket]]:
     """Listen on every address of the host; raises ListenError unless all of them can be had."""
     host, port = settings.server.host, settings.server.port
-    listeners: list[socket.socket] = []
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, kind, proto, _, address in dict.fromkeys(found):
-            listener = socket.socket(family, kind, proto)
-            listeners.append(listener)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                # The other family has a socket of its own where it is wanted.
-                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            # Any free port means the same one on every address.
-            listener.bind((address[0], port or listeners[0].getsockname()[1], *address[2:]))
-            # Bound is not taken: only a listening socket keeps another start from the port.
-            listener.listen(BACKLOG)
-    except OSError as exc:
-        for listener in listeners:
-            listener.close()
-        raise ListenError(_why_not(exc, host, port)) from exc
-    return listeners
+    with contextlib.ExitStack() as stack:
+        listeners: list[socket.socket] = []
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            for family, kind, proto, _, address in dict.fromkeys(found):
+                listener = stack.enter_context(socket.socket(family, kind, proto))
+                listeners.append(listener)
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    # The other family has a socket of its own where it is wanted.
+                    listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                # Any free port means the same one on every address.
+                listener.bind((address[0], port or listeners[0].getsockname()[1], *address[2:]))
+                # Bound is not taken: only a listening socket keeps another start from the port.
+                listener.listen(BACKLOG)
+        except OSError as exc:
+            raise ListenError(_why_not(exc, host, port)) from exc
+        yield listeners
 
 
 def _why_not(error: OSError, host: str, port: int) -> str:

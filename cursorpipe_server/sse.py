@@ -16,8 +16,7 @@ from aiohttp_sse import EventSourceResponse
 
 from cursorpipe_core import CursorpipeError
 from cursorpipe_server.errors import error_frame
-from cursorpipe_server.keys import PROBE, Probe
-from cursorpipe_server.log import OUTCOME
+from cursorpipe_server.keys import OUTCOME, PROBE, Probe
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ import pytest
 from aiohttp.test_utils import TestServer
 
 from cursorpipe_core import Strategy, SupervisorSettings
-from cursorpipe_server.app import create_app
 from cursorpipe_server.config import ServerSettings, Settings
+from tests.apps import app_with_agents
 from tests.demo import DemoAgent
 
 TOKEN = "contract-token"
@@ -42,7 +42,7 @@ def serve_url(agent: DemoAgent) -> Iterator[ServeUrl]:
         )
 
         async def start() -> TestServer:
-            server = TestServer(create_app(settings))
+            server = TestServer(app_with_agents(settings))
             await server.start_server()
             return server
 

@@ -15,9 +15,9 @@ from aiohttp.test_utils import TestClient
 from pytest_aiohttp.plugin import AiohttpClient
 
 from cursorpipe_core import AgentSettings, Strategy, SupervisorSettings
-from cursorpipe_server.app import create_app
 from cursorpipe_server.config import ServerSettings, Settings
 from cursorpipe_server.keys import ROUTER
+from tests.apps import app_with_agents
 from tests.integration.conftest import CHAT, answer, ask
 from tests.integration.streams import Stream, read_stream
 from tests.waiting import until
@@ -50,7 +50,7 @@ async def client(request: pytest.FixtureRequest, aiohttp_client: AiohttpClient, 
         ),
         supervision=SupervisorSettings(strategy=Strategy.ACP, workers=1, pool_size=2),
     )
-    client = await aiohttp_client(create_app(settings))
+    client = await aiohttp_client(app_with_agents(settings))
     assert client.app is not None
     router = client.app[ROUTER]
     await until(lambda: router.snapshot().ready, START_S)

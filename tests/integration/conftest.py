@@ -17,9 +17,9 @@ from aiohttp.test_utils import TestClient
 from pytest_aiohttp.plugin import AiohttpClient
 
 from cursorpipe_core import Strategy, SupervisorSettings
-from cursorpipe_server.app import create_app
 from cursorpipe_server.config import ServerSettings, Settings
 from cursorpipe_server.keys import ROUTER
+from tests.apps import app_with_agents
 from tests.demo import DemoAgent
 from tests.integration.program import Program, Start
 from tests.server import own_client
@@ -57,7 +57,7 @@ def serve(agent: DemoAgent, aiohttp_client: AiohttpClient) -> Serve:
                 strategy=Strategy(strategy), workers=workers, pool_size=pool_size, **(supervision or {})
             ),
         )
-        client = await own_client(aiohttp_client, create_app(settings))
+        client = await own_client(aiohttp_client, app_with_agents(settings))
         if ready:
             assert client.app is not None
             router = client.app[ROUTER]

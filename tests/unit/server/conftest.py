@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import pytest
 from aiohttp import web
@@ -21,6 +21,7 @@ from cursorpipe_core import (
     FinishReason,
     Model,
     Route,
+    Router,
     SlotState,
     Snapshot,
     Strategy,
@@ -29,8 +30,9 @@ from cursorpipe_core import (
     Usage,
     WorkerSnapshot,
 )
-from cursorpipe_server import app as app_module
+from cursorpipe_server.app import create_app
 from cursorpipe_server.config import ServerSettings, Settings
+from cursorpipe_server.live import LiveSettings
 from tests.server import own_client
 
 BEGAN = Began(Backend.ACP, None)
@@ -110,21 +112,17 @@ MakeClient = Callable[..., Awaitable[Client]]
 
 
 @pytest.fixture
-async def router(monkeypatch: pytest.MonkeyPatch) -> ScriptedRouter:
-    router = ScriptedRouter()
-    monkeypatch.setattr(app_module, "Router", lambda *_: router)
-    return router
+async def router() -> ScriptedRouter:
+    return ScriptedRouter()
 
 
 @pytest.fixture
 def make_client(router: ScriptedRouter, aiohttp_client: AiohttpClient) -> MakeClient:
-    del router
-
     async def make(**server: Any) -> Client:
         settings = Settings(
             server=ServerSettings(**server), agent=AgentSettings(), supervision=SupervisorSettings()
         )
-        return await own_client(aiohttp_client, app_module.create_app(settings))
+        return await own_client(aiohttp_client, create_app(LiveSettings(settings), cast("Router", router)))
 
     return make
 

@@ -14,8 +14,14 @@ import orjson
 import pytest
 
 from cursorpipe_core import AgentSettings, SettingsError, SettingSpec, SupervisorSettings, specs
-from cursorpipe_server.config import SETTINGS_CLASSES, LogLevel, ServerSettings, Settings, load_settings
-from cursorpipe_server.keys import SETTINGS
+from cursorpipe_server.config import (
+    SETTINGS_CLASSES,
+    LogLevel,
+    ServerSettings,
+    Settings,
+    load_settings,
+)
+from cursorpipe_server.keys import ROUTER, SETTINGS
 from cursorpipe_server.reload import compare, reload
 from tests.unit.server.conftest import Client, MakeClient, ScriptedRouter, ask
 
@@ -75,7 +81,7 @@ def told(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
 def change(client: Client, **server: Any) -> None:
     """Reload with other values for the server's settings."""
     assert client.app is not None
-    reload(client.app, lambda: with_another("server", **server))
+    reload(client.app[SETTINGS], client.app[ROUTER], lambda: with_another("server", **server))
 
 
 async def status(client: Client, **headers: str) -> int:
@@ -110,7 +116,7 @@ async def test_everything_that_can_change_reaches_its_owner(client: Client, rout
         agent=AgentSettings(**values["agent"]),
         supervision=SupervisorSettings(**values["supervision"]),
     )
-    reload(client.app, lambda: wanted)
+    reload(client.app[SETTINGS], client.app[ROUTER], lambda: wanted)
     assert client.app[SETTINGS].settings == wanted
     assert router.adopted == [(wanted.agent, wanted.supervision)]
 
@@ -190,7 +196,7 @@ async def test_mistakes_change_nothing_and_are_told_in_one_message(
     def fail() -> Settings:
         raise SettingsError("CURSORPIPE_PORT: 'x' is wrong.\nCURSORPIPE_WORKERS: 'y' is wrong.")
 
-    reload(client.app, fail)
+    reload(client.app[SETTINGS], client.app[ROUTER], fail)
     mistakes = "CURSORPIPE_PORT: 'x' is wrong. CURSORPIPE_WORKERS: 'y' is wrong."
     assert told(caplog) == [("ERROR", f"nothing changed, the settings are wrong: {mistakes}")]
     assert await status(client, Authorization="Bearer old") == 200

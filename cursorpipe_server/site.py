@@ -1,0 +1,59 @@
+"""The application on its ports."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+
+from cursorpipe_core import Router
+from cursorpipe_server.app import create_app
+from cursorpipe_server.inflight import InFlight
+from cursorpipe_server.keys import IN_FLIGHT
+from cursorpipe_server.live import LiveSettings
+from cursorpipe_server.protocol import Runner
+
+#: Seconds that requests which did not end in time get to be cancelled; aiohttp waits for it twice.
+CANCEL_TIMEOUT_S = 0.5
+
+
+class Site:
+    """Serves with what ``router`` has on sockets that listen already; leaving cancels what still is."""
+
+    def __init__(
+        self, live: LiveSettings, router: Router, listeners: Sequence[socket.socket], *, backlog: int
+    ) -> None:
+        app = create_app(live, router)
+        self.in_flight: InFlight = app[IN_FLIGHT]
+        self._listeners = listeners
+        self._backlog = backlog
+        self._runner = Runner(
+            app, handler_cancellation=True, access_log=None, shutdown_timeout=CANCEL_TIMEOUT_S
+        )
+        self._sites: list[web.SockSite] = []
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._runner.setup()
+            for listener in self._listeners:
+                site = web.SockSite(self._runner, listener, backlog=self._backlog)
+                await site.start()
+                self._sites.append(site)
+        except BaseException:
+            await self._runner.cleanup()
+            raise
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._runner.cleanup()
+
+    async def close(self) -> None:
+        """Take no new connections; those that are there go on."""
+        self.in_flight.closing = True
+        for site in self._sites:
+            await site.stop()
