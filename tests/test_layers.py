@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,3 +112,19 @@ def test_the_stand_in_is_a_program_of_its_own(path: Path) -> None:
 def test_nobody_imports_the_stand_in() -> None:
     for path in [*core_modules().values(), *SERVER.rglob("*.py")]:
         assert not [module for module, _ in imports(path) if "demo_agent" in module]
+
+
+def imported_by(module: str) -> set[str]:
+    """Return what a fresh interpreter has read once it has read a module."""
+    code = f"import sys, {module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_the_agents_are_started_before_the_half_that_serves_is_read() -> None:
+    """What the program needs to begin with must not read what takes longer than an agent's first words."""
+    assert not {"aiohttp", "pydantic", "jsonschema"} & imported_by("cursorpipe_server.__main__")
+
+
+def test_what_only_some_requests_need_is_read_when_they_come() -> None:
+    assert "jsonschema" not in imported_by("cursorpipe_server.site")
