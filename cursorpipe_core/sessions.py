@@ -20,6 +20,8 @@ REFILL_PAUSE_S = 5.0
 #: stands behind them in an agent that makes one after the other.
 REFILL_PARALLEL = 4
 REFILL_PARALLEL_MOST = 64
+#: Seconds for which sessions to be made gather: an agent is woken once for all of them.
+GATHER_S = 0.02
 #: Seconds over which the rate of requests is counted, at most and, of those that have just begun, at least.
 RATE_WINDOW_S = 5.0
 RATE_WINDOW_LEAST_S = 1.0
@@ -49,7 +51,8 @@ class SessionDispenser:
         self._sessions: deque[str] = deque()
         self._making: set[asyncio.Task[None]] = set()
         self._entered = False
-        self._refilling = False
+        self._urgent = False
+        self._planned: asyncio.TimerHandle | None = None
         self._pause: asyncio.TimerHandle | None = None
         self._taken_at: deque[float] = deque()
         self._create_s = 0.0
@@ -68,8 +71,9 @@ class SessionDispenser:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._entered = False
-        if self._pause is not None:
-            self._pause.cancel()
+        for timer in (self._pause, self._planned):
+            if timer is not None:
+                timer.cancel()
         for making in self._making:
             making.cancel()
         if self._making:
@@ -87,11 +91,9 @@ class SessionDispenser:
             return None
         self.found += 1
         self._taken_at.append(self._clock())
-        if not self._refilling:
-            # After the prompt that this one is for has gone out.
-            self._refilling = True
-            self._loop.call_soon(self._refill)
-        return self._sessions.popleft()
+        session = self._sessions.popleft()
+        self._plan_refill()
+        return session
 
     async def make(self) -> str:
         """Return the id of a session made now, for one who found none; raises what ``create`` raises."""
@@ -100,9 +102,22 @@ class SessionDispenser:
         self._refill()
         return await self._make()
 
+    def _plan_refill(self) -> None:
+        """See to it that the stock is filled: in a moment, for several at once, or now if it runs low."""
+        if len(self._sessions) * 2 < self._stock:
+            if not self._urgent:
+                # Still after the prompt that this session is for has gone out.
+                self._urgent = True
+                self._loop.call_soon(self._refill)
+        elif self._planned is None:
+            self._planned = self._loop.call_later(GATHER_S, self._refill)
+
     def _refill(self) -> None:
         """Make as many sessions as are wanted, behind the requests."""
-        self._refilling = False
+        self._urgent = False
+        if self._planned is not None:
+            self._planned.cancel()
+            self._planned = None
         if self._pause is not None or not self._entered:
             return
         rate = self._rate()
