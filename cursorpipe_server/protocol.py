@@ -136,6 +136,8 @@ class Connection(web.RequestHandler):
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Keep the connection if an answer is owed; returns whether it is."""
+        if self._half_closed:
+            return True  # some event loops tell it again when reading goes on after a pause
         if self._is_idle:
             if self._head_timer is None:
                 return False

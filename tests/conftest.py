@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
 
 import psutil
 import pytest
+import uvloop
 
 #: Seconds a child may need to be gone after the test that ended it.
 GONE_WITHIN_S = 5.0
@@ -31,7 +33,16 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_asyncio_loop_factories(config: pytest.Config) -> Mapping[str, Callable[[], Any]]:
+    """Run the tests in the loop that servers run in, where that is asked for."""
+    if config.getoption("--uvloop"):
+        return {"uvloop": uvloop.new_event_loop}
+    return {"asyncio": asyncio.new_event_loop}
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--uvloop", action="store_true", help="run the tests in uvloop's event loop")
     parser.addoption("--chaos-seconds", default="15", help="how long the chaos lasts")
     parser.addoption("--chaos-seed", default="1", help="what the chaos is drawn from")
     parser.addoption("--leak-requests", default="300", help="how many requests are looked at for leaks")
