@@ -359,7 +359,9 @@ async def test_a_chunk_that_is_broken_while_the_body_is_waited_for_is_one_400(
         assert refusal.status == 400
         assert refusal.error
         connection.send(b"zz\r\n")
-        assert await connection.closed() == b""
+        # What is sent to a connection that has been closed by now resets it.
+        with contextlib.suppress(ConnectionResetError):
+            assert await connection.closed() == b""
     assert "Traceback" not in caplog.text
 
 
