@@ -14,7 +14,8 @@ class Habits(NamedTuple):
 
     transport         ``both``, ``http``, ``stdio``: the servers of session/new and session/load that are
                       honoured; ``none``: all are passed over in silence
-    connect           ``new``, ``prompt`` (the first one), ``never``: when a server is connected to
+    connect           ``new``, ``prompt`` (the first one), ``never``: when a server is connected to, and
+                      waited for; ``background``: at new, and the first prompt waits
     no-wait           (flag) neither the session nor the prompt waits for the server
     gate              (flag) a server that ``mcp-approvals.json`` does not have is absent; see ``approvals``
     shape             ``cursor``, ``claude``, ``codex``, ``copilot``, ``gemini``, ``opencode``: how calls are
@@ -73,7 +74,7 @@ class Habits(NamedTuple):
 _FAREWELLS = ("cancelled", "close", "silence")
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "transport": ("both", "http", "stdio", "none"),
-    "connect": ("new", "prompt", "never"),
+    "connect": ("new", "background", "prompt", "never"),
     "shape": ("cursor", "claude", "codex", "copilot", "gemini", "opencode"),
     "announce": ("all", "running", "none"),
     "ask": ("always", "never", "writers"),

@@ -100,13 +100,15 @@ class ToolCalls:
 
     def _run(self, group: list[Use], introduce: Callable[[], None] | None) -> None:
         """Make calls side by side, in order, and wait for all of them."""
-        if self._habits.announce == "running" and introduce is None:
-            self._announce(group)
+        running = group if self._habits.announce == "running" else []
+        if introduce is None:
+            self._announce(running)
         begun = [(use, server, self._begin(use, server)) for use, server in self._allowed(group)]
         try:
             if introduce is not None:
                 self._turn.pause((self._habits.late_text or 0) / 1000)
                 introduce()
+                self._announce(running)
         finally:
             # Even of a cancelled turn: the servers are to be told.
             self._end_all(begun)

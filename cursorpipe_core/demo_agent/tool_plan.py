@@ -48,13 +48,13 @@ def read_plan(text: str) -> Plan:
     """
     try:
         plan = json.loads(unquote(text))
-        return Plan([_round(item) for item in plan["rounds"]], str(plan.get("answer", "")))
+        return Plan(tuple(_round(item) for item in plan["rounds"]), str(plan.get("answer", "")))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise RequestError(f"this is not a plan ({error!r}): {text[:200]}") from None
 
 
 def _round(item: Json) -> Round:
-    calls = [_call(call) for call in item["calls"]]
+    calls = tuple(_call(call) for call in item["calls"])
     return Round(calls, str(item.get("say", "")), str(item.get("after", "")))
 
 
@@ -63,7 +63,7 @@ def _call(item: Json) -> Call:
     return Call(
         str(item["name"]),
         dict(item.get("arguments", {})),
-        [dict(arguments) for arguments in item.get("corrections", ())],
+        tuple(dict(arguments) for arguments in item.get("corrections", ())),
         None if at is None else int(at),
     )
 

@@ -8,6 +8,7 @@ import threading
 from typing import Any, Protocol
 
 from cursorpipe_core.demo_agent.habits import Habits
+from cursorpipe_core.demo_agent.mcp_stdio import StdioTransport
 from cursorpipe_core.demo_agent.mishaps import Mishaps
 from cursorpipe_core.demo_agent.peer import METHOD_NOT_FOUND
 from cursorpipe_core.demo_agent.pending import Pending
@@ -200,13 +201,11 @@ def _kind(definition: Json) -> str:
 
 def _open(server: ToolServer, definition: Json, cwd: str, *, append_mcp: bool) -> Transport:
     """Return a way to a server; raises OSError, McpError, or what comes of a definition that is none."""
-    # Imported here, because most processes never have a server and are to start quickly.
     if _kind(definition) == "stdio":
-        from cursorpipe_core.demo_agent.mcp_stdio import StdioTransport  # noqa: PLC0415 (as said)
-
         return StdioTransport(definition, cwd, server.take, server.lose)
     if _kind(definition) != "http":
         raise McpError(f"there is no transport {definition['type']!r}")
+    # Here, because most processes never have a server and are to start quickly.
     from cursorpipe_core.demo_agent.mcp_http import HttpTransport  # noqa: PLC0415 (as said)
 
     url = str(definition["url"])

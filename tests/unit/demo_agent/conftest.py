@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.demo_agent.driver import Client, Place
+from tests.unit.demo_agent.mcp_server import McpServer, serving
 
 
 @pytest.fixture
@@ -43,3 +44,10 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     client.initialize()
     yield client
     client.close()
+
+
+@pytest.fixture
+def server() -> Iterator[McpServer]:
+    """An MCP server that parks calls until the test answers them."""
+    with serving() as server:
+        yield server

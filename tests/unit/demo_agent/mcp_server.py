@@ -47,7 +47,8 @@ class McpServer:
     """The server; ``seen`` are the messages that came, each with its HTTP method and headers.
 
     ``automatic`` answers calls at once; without it they are parked. ``streams``: as events, of which
-    ``progress`` ones come all the time. ``listing``, if it is there, is waited for before tools are listed.
+    ``progress`` ones come all the time. ``listing``, if it is there, is waited for before tools are listed;
+    ``paths`` are those that there are.
     """
 
     def __init__(self, *tools: Mapping[str, Any]) -> None:
@@ -55,8 +56,8 @@ class McpServer:
         self.automatic: Callable[[str, Json], str] | None = None
         self.streams = True
         self.progress = False
-        self.silent = False
         self.listing: threading.Event | None = None
+        self.paths: set[str] | None = None
         self.seen: list[Json] = []
         self.calls: list[Parked] = []
         self.listeners: list[queue.SimpleQueue[Json]] = []
@@ -134,7 +135,9 @@ def _handler(server: McpServer) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             message = json.loads(self.rfile.read(int(self.headers["content-length"])))
             self._note(message)
-            if message.get("method") == "tools/call":
+            if server.paths is not None and self.path not in server.paths:
+                self._head(404, "content-length: 0")
+            elif message.get("method") == "tools/call":
                 self._call(Parked(message))
             elif "id" in message and "method" in message:
                 self._json({"jsonrpc": "2.0", "id": message["id"], **server.reply(message)})
