@@ -33,6 +33,8 @@ class Parked:
         self.meta = message["params"].get("_meta", {})
         self.replied = threading.Event()
         self.lost = threading.Event()
+        #: How often the client was told of progress.
+        self.told = 0
         self.reply: Json = {}
 
     def answer(self, text: str, *, error: bool = False) -> None:
@@ -83,7 +85,7 @@ class McpServer:
 
     def methods(self) -> list[str]:
         """What was asked and told, in order; of what is no message the HTTP method."""
-        return [message.get("method", message["http"]) for message in list(self.seen)]
+        return [str(message.get("method", message["http"])) for message in list(self.seen)]
 
     def of(self, method: str) -> list[Json]:
         return [message for message in list(self.seen) if message.get("method", message["http"]) == method]
@@ -173,6 +175,7 @@ def _handler(server: McpServer) -> type[BaseHTTPRequestHandler]:
                     if server.progress:
                         params = {"progressToken": call.meta.get("progressToken"), "progress": 1}
                         self._event({"jsonrpc": "2.0", "method": "notifications/progress", "params": params})
+                        call.told += 1
                 reply = {"jsonrpc": "2.0", "id": call.id, **call.reply}
                 if server.streams:
                     self._event(reply)

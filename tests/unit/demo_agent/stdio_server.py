@@ -31,7 +31,11 @@ def main() -> None:
         if "id" not in message:
             continue
         result = reply(message["method"], message.get("params", {}))
-        answer = {"error": {"code": -32601, "message": "Method not found"}} if result is None else {"result": result}
+        answer = (
+            {"error": {"code": -32601, "message": "Method not found"}}
+            if result is None
+            else {"result": result}
+        )
         sys.stdout.write(json.dumps({"jsonrpc": "2.0", "id": message["id"], **answer}) + "\n")
         sys.stdout.flush()
 

@@ -40,7 +40,8 @@ def test_a_plan_has_rounds_corrections_and_places() -> None:
 
 
 @pytest.mark.parametrize(
-    "plan", ["x", "[]", "{}", "{%22rounds%22:1}", "{%22rounds%22:[{}]}", "{%22rounds%22:[{%22calls%22:[{}]}]}"]
+    "plan",
+    ["x", "[]", "{}", "{%22rounds%22:1}", "{%22rounds%22:[{}]}", "{%22rounds%22:[{%22calls%22:[{}]}]}"],
 )
 def test_what_is_no_plan_is_refused(plan: str) -> None:
     with pytest.raises(RequestError, match="not a plan"):
@@ -63,7 +64,11 @@ def test_calls_are_read_with_their_own_results() -> None:
         Message(
             Role.ASSISTANT,
             "Let me see.",
-            calls=[ToolCall("c1", "f", '{"x": 1}'), ToolCall("c2", "f", '{"x": 2}'), ToolCall("c3", "g", "no")],
+            calls=[
+                ToolCall("c1", "f", '{"x": 1}'),
+                ToolCall("c2", "f", '{"x": 2}'),
+                ToolCall("c3", "g", "no"),
+            ],
         ),
         Message(Role.TOOL, "two", call_id="c2"),
         Message(Role.TOOL, "one", "f", call_id="c1"),

@@ -109,8 +109,7 @@ def test_sessions_of_one_process_have_their_own_servers(start: Start) -> None:
         second.parked()[0].answer("rain")
         first.parked()[0].answer("snow")
         texts = [
-            client.end_of(request, session).text
-            for request, session in zip(requests, sessions, strict=True)
+            client.end_of(request, session).text for request, session in zip(requests, sessions, strict=True)
         ]
     assert texts == [final_answer(("get_weather", "snow")), final_answer(("get_weather", "rain"))]
 
@@ -135,7 +134,9 @@ def test_a_child_process_lists_its_tools_page_by_page(client: Client, place: Pla
 
 
 def test_a_call_fails_when_the_child_process_dies(client: Client, place: Place) -> None:
-    turn = client.turn(client.new_session("/", STDIO), tools_directive(together(call("tool_0", {"how": "die"}))))
+    turn = client.turn(
+        client.new_session("/", STDIO), tools_directive(together(call("tool_0", {"how": "die"})))
+    )
     assert turn.text.startswith("Results: tool_0 failed: MCP error -32000")
     assert [event["reason"] for event in place.events("mcp-lost")] == ["the server is gone"]
 
@@ -263,7 +264,8 @@ def test_a_newer_protocol_may_be_tried_first(start: Start, server: McpServer) ->
 
 
 @pytest.mark.parametrize(
-    ("path", "reached"), [("/t/secret/mcp", "/t/secret/mcp"), ("/t/secret", "/t/secret/mcp"), ("/t/", "/t/mcp")]
+    ("path", "reached"),
+    [("/t/secret/mcp", "/t/secret/mcp"), ("/t/secret", "/t/secret/mcp"), ("/t/", "/t/mcp")],
 )
 def test_a_suffix_may_be_appended_to_the_url(
     start: Start, server: McpServer, path: str, reached: str
