@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from types import FrameType
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from cursorpipe_core.demo_agent.habits import ON_SIGNAL, Habits
 from cursorpipe_core.demo_agent.pending import Pending
@@ -25,38 +24,44 @@ class Mishaps:
     def __init__(self, habits: Habits, process: Process) -> None:
         self._habits = habits
         self._process = process
-        self._signalled = threading.Event()
+        #: Set at the next signal. Who is to watch for it has to know it before the call is made, because
+        #: the server may ask for the signal as soon as it sees the call.
+        self.next_signal = threading.Event()
         if ON_SIGNAL in {habits.drop, habits.die}:
-            signal.signal(signal.SIGUSR1, self._on_signal)
+            # A handler would run in the main thread alone, and not before that has read its next line.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+            _in_thread(self._listen)
 
-    def threaten(self, pending: Pending, connection: Droppable) -> None:
-        """Watch a call that has just begun."""
+    def threaten(self, pending: Pending, connection: Droppable, signalled: threading.Event) -> None:
+        """Watch a call that has just begun; ``signalled`` was the next signal's event before that."""
         if self._habits.drop:
-            _in_thread(self._drop, pending, connection)
+            _in_thread(self._drop, pending, connection, signalled)
         if self._habits.die:
-            _in_thread(self._die, pending)
+            _in_thread(self._die, pending, signalled)
 
-    def _drop(self, pending: Pending, connection: Droppable) -> None:
-        if self._comes(self._habits.drop, pending):
+    def _drop(self, pending: Pending, connection: Droppable, signalled: threading.Event) -> None:
+        if _comes(self._habits.drop, pending, signalled):
             connection.drop(pending.id)
 
-    def _die(self, pending: Pending) -> None:
-        if self._comes(self._habits.die, pending):
+    def _die(self, pending: Pending, signalled: threading.Event) -> None:
+        if _comes(self._habits.die, pending, signalled):
             self._process.die(signal.SIGKILL)
 
-    def _comes(self, moment: str, pending: Pending) -> bool:
-        """Wait for the moment; False: the call was over before."""
-        if moment == ON_SIGNAL:
-            self._signalled.wait()
-        else:
-            pending.settled.wait(float(moment) / 1000)
-        return not pending.settled.is_set()
+    def _listen(self) -> NoReturn:
+        while True:
+            signal.sigwait({signal.SIGUSR1})
+            # Calls that begin later wait for the signal after this one.
+            signalled, self.next_signal = self.next_signal, threading.Event()
+            signalled.set()
 
-    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
-        del signum, frame
-        # Calls that begin later wait for the next signal.
-        signalled, self._signalled = self._signalled, threading.Event()
-        signalled.set()
+
+def _comes(moment: str, pending: Pending, signalled: threading.Event) -> bool:
+    """Wait for the moment; False: the call was over before."""
+    if moment == ON_SIGNAL:
+        signalled.wait()
+    else:
+        pending.settled.wait(float(moment) / 1000)
+    return not pending.settled.is_set()
 
 
 def _in_thread(function: Any, *arguments: Any) -> None:

@@ -99,8 +99,9 @@ class ToolServer:
         if self._transport is None or not self.connected:
             pending.end(None, "there is no connection")
         else:
+            signalled = self._mishaps.next_signal
             self._send(self._transport, pending, "tools/call", params)
-            self._mishaps.threaten(pending, self._transport)
+            self._mishaps.threaten(pending, self._transport, signalled)
         return pending
 
     def leave(self, pending: Pending, how: str, reason: str) -> None:
