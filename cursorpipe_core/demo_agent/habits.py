@@ -17,6 +17,7 @@ class Habits(NamedTuple):
     connect           ``new``, ``prompt`` (the first one), ``never``: when a server is connected to, and
                       waited for; ``background``: at new, and the first prompt waits
     no-wait           (flag) neither the session nor the prompt waits for the server
+    fail-new          (flag) session/new and session/load fail with a server that cannot be used
     gate              (flag) a server that ``mcp-approvals.json`` does not have is absent; see ``approvals``
     shape             ``cursor``, ``claude``, ``codex``, ``copilot``, ``gemini``, ``opencode``: how calls are
                       announced and asked for; see ``shapes``
@@ -46,6 +47,7 @@ class Habits(NamedTuple):
     transport: str = "both"
     connect: str = "new"
     no_wait: bool = False
+    fail_new: bool = False
     gate: bool = False
     shape: str = "cursor"
     announce: str = "all"

@@ -17,6 +17,9 @@ Json = dict[str, Any]
 #: All that such a server inherits; the rest has to be given to it.
 _INHERITED = ("HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER")
 
+#: Seconds that the end of a server's input may wait for what is still to be written to it.
+_PATIENCE_S = 1.0
+
 
 class StdioTransport:
     """Sends messages to a child, and hands on what comes back.
@@ -63,9 +66,11 @@ class StdioTransport:
     def close(self, *, delete: bool) -> None:
         """Let the server see the end of its input."""
         del delete
-        with self._lock:
+        # Somebody may hold the lock for as long as the child does not read.
+        if self._lock.acquire(timeout=_PATIENCE_S):
             if self._child.stdin is not None:
                 self._child.stdin.close()
+            self._lock.release()
 
     def _receive(self) -> None:
         for line in self._child.stdout or ():

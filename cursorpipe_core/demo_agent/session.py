@@ -200,7 +200,7 @@ class AcpStage(Stage):
     def get_ready(self) -> None:
         """Have the tools that the turn is to have."""
         if self.session.toolbox is not None:
-            self.session.toolbox.get_ready()
+            self.session.toolbox.get_ready(self.cancelled)
             names = [tool["name"] for tool in self.tools()]
             self.process.record.add("mcp-offered", session=self.session.id, names=names)
 
@@ -290,8 +290,8 @@ def run_turn(turn: AcpStage, prompt: Prompt, request_id: Any, previous: AcpStage
 def _perform(turn: AcpStage, prompt: Prompt) -> str | RpcError:
     """Do what the prompt asks for; returns the stop reason."""
     try:
-        turn.check_cancelled()
         turn.get_ready()
+        turn.check_cancelled()
         perform(turn, prompt)
         if turn.lingers:
             turn.stay_silent()

@@ -9,10 +9,14 @@ from typing import Any, NamedTuple
 from cursorpipe_core.demo_agent.approvals import is_approved
 from cursorpipe_core.demo_agent.habits import Habits
 from cursorpipe_core.demo_agent.mishaps import Mishaps
+from cursorpipe_core.demo_agent.peer import INTERNAL_ERROR, RpcError
 from cursorpipe_core.demo_agent.process import Process
 from cursorpipe_core.demo_agent.tool_server import ToolServer
 
 Json = dict[str, Any]
+
+#: Seconds between two looks at whether a turn that waits for its servers was cancelled.
+_STEP_S = 0.02
 
 
 class Offer(NamedTuple):
@@ -39,18 +43,20 @@ class Toolbox:
         shelf.append(self)
 
     def open(self) -> None:
-        """Do what is done with servers when a session is opened."""
+        """Do what is done with servers when a session is opened; raises RpcError."""
         if self.habits.connect in {"new", "background"}:
             self._connect()
         if self.habits.connect == "new":
             self._wait()
+        if self.habits.fail_new and not all(server.connected for server in self.servers):
+            raise RpcError(INTERNAL_ERROR, {"details": "Failed to connect to an MCP server"})
 
-    def get_ready(self) -> None:
-        """Do what is done with servers before a turn."""
+    def get_ready(self, cancelled: threading.Event) -> None:
+        """Do what is done with servers before a turn, unless that is cancelled meanwhile."""
         if self.habits.connect == "prompt" and not self._connecting:
             self._connect()
         if self.habits.connect in {"prompt", "background"}:
-            self._wait()
+            self._wait(cancelled)
 
     def offers(self) -> list[Offer]:
         """Return the tools that the model has at this moment."""
@@ -72,10 +78,13 @@ class Toolbox:
         for thread in self._connecting:
             thread.start()
 
-    def _wait(self) -> None:
-        if not self.habits.no_wait:
-            for thread in self._connecting:
-                thread.join()
+    def _wait(self, cancelled: threading.Event | None = None) -> None:
+        if self.habits.no_wait:
+            return
+        for thread in self._connecting:
+            while thread.is_alive() and not (cancelled and cancelled.is_set()):
+                # In short steps: a thread and an event cannot be waited for at once.
+                thread.join(_STEP_S)
 
 
 class Toolshed:
@@ -90,7 +99,7 @@ class Toolshed:
         self._boxes: dict[str, Toolbox] = {}
 
     def open(self, session: str, cwd: str, definitions: list[Any]) -> Toolbox:
-        """Open the toolbox of a session, in place of the one that it may have."""
+        """Open the toolbox of a session, in place of the one that it may have; raises RpcError."""
         servers = [
             ToolServer(
                 session,

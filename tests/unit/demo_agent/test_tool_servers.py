@@ -234,6 +234,17 @@ def test_the_first_turn_may_wait_for_a_server_that_the_session_did_not_wait_for(
     assert client.end_of(request, session).text == final_answer(("get_weather", "sunny in Paris"))
 
 
+def test_a_turn_that_waits_for_a_server_is_cancelled(start: Start, place: Place, server: McpServer) -> None:
+    server.listing = threading.Event()
+    client = initialized(start, MCP="connect=prompt")
+    session = client.new_session("/", server.definition())
+    request = client.prompt(session, PARIS)
+    server.wait_for("tools/list")
+    client.notify("session/cancel", {"sessionId": session})
+    assert client.end_of(request, session).stop == "cancelled"
+    server.listing.set()
+
+
 def test_tools_are_listed_again_when_they_have_changed(
     client: Client, place: Place, server: McpServer
 ) -> None:
@@ -296,6 +307,14 @@ def test_sessions_of_one_directory_may_share_their_servers(start: Start) -> None
         client.new_session("/", second.definition())
         assert client.turn(session, PARIS).text == final_answer(("get_weather", "the second"))
         assert client.turn(apart, PARIS).text == final_answer(("get_weather", "the first"))
+
+
+def test_a_session_may_fail_with_a_server_that_cannot_be_used(start: Start, server: McpServer) -> None:
+    client = initialized(start, MCP="fail-new,append-mcp")
+    server.paths = {"/t/secret"}
+    url = server.url.removesuffix("/mcp")
+    error = client.error("session/new", {"cwd": "/", "mcpServers": [server.definition(url=url)]})
+    assert (error["code"], error["data"]) == (-32603, {"details": "Failed to connect to an MCP server"})
 
 
 # -- the gate
