@@ -85,9 +85,11 @@ class ToolServer:
             transport.send({"jsonrpc": "2.0", "method": "notifications/initialized"})
             transport.listen()
             self._note("mcp-connected", transport=_kind(self._definition))
-            self._list(transport)
+            # Who sees in the record that the tools are listed may have one called at once.
             self.connected = True
+            self._list(transport)
         except (OSError, McpError, LookupError, TypeError) as error:
+            self.connected = False
             self._note("mcp-failed", error=str(error) or repr(error))
 
     def call(self, name: str, arguments: Json, meta: Json) -> Pending:

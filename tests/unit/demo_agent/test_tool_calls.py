@@ -6,23 +6,14 @@ import signal
 
 import pytest
 
+from tests.tool_habits import AGENTS, WAYS
 from tests.tool_scripts import call, final_answer, together, tools_directive
 from tests.unit.demo_agent.driver import Place, wait_until
 from tests.unit.demo_agent.mcp_server import CLOCK, WEATHER, McpServer
 from tests.unit.demo_agent.talk import BOTH, CONVERSATION, END, PARIS, TWO, Open, know
 
 
-@pytest.mark.parametrize(
-    "switches",
-    [
-        *("", "connect=background", "connect=prompt", "no-wait", "discover", "append-mcp", "delete"),
-        *("ask=never", "ask=writers", "calls=serial", "calls=readers", "no-token", "extra-argument"),
-        *("announce=running", "announce=none", "announce=none,ask=never", "late-text=5,ask=never"),
-        *("late-text=5", "shape=claude", "shape=codex", "shape=copilot", "shape=gemini,announce=none"),
-        *("shape=opencode,ask=never", "cancel-answered", "share-directory", "deferred", "ignore-changes"),
-        *("limit=30", "idle-limit=30", "calls=serial,announce=running,late-text=5,ask=never"),
-    ],
-)
+@pytest.mark.parametrize("switches", [*AGENTS.values(), *WAYS])
 def test_a_conversation_has_the_same_end_under_every_switch(
     talk: Open, place: Place, server: McpServer, switches: str
 ) -> None:
