@@ -120,7 +120,7 @@ def test_sessions_of_one_process_have_their_own_servers(start: Start) -> None:
 def test_a_server_may_be_a_child_process_with_little_of_our_environment(client: Client, place: Place) -> None:
     session = client.new_session(str(place.work), STDIO)
     questions = [call("tool_1", {"what": what}) for what in ("env", "args", "cwd")]
-    client.turn(session, tools_directive(together(*questions)))
+    client.turn(session, tools_directive(*map(together, questions)))
     env, args, cwd = (json.loads(event["text"]) for event in place.events("mcp-result"))
     assert args == ["one two"]
     assert cwd == str(place.work)
