@@ -19,16 +19,18 @@ from cursorpipe_core.demo_agent.offers import COMMANDS, MODES, describe
 from cursorpipe_core.demo_agent.peer import (
     AUTH_REQUIRED,
     INTERNAL_ERROR,
-    INVALID_PARAMS,
     METHOD_NOT_FOUND,
     Json,
     Peer,
     RpcError,
+    invalid_params,
+    missing_param,
 )
 from cursorpipe_core.demo_agent.prompts import read_blocks
 from cursorpipe_core.demo_agent.script import crash
 from cursorpipe_core.demo_agent.session import AcpStage, Session, run_turn
 from cursorpipe_core.demo_agent.store import Conversation, new_id, stored
+from cursorpipe_core.demo_agent.toolbox import Toolshed
 
 _INITIALIZED = {
     "protocolVersion": 1,
@@ -52,6 +54,7 @@ class Server:
         self._peer = Peer(self._record)
         self._sessions: dict[str, Session] = {}
         self._store = context.settings.directory / "acp-sessions"
+        self._toolshed = Toolshed(context.knobs.habits, context.process, context.settings.directory)
         self._parameterized = False
         self._login = acp_login(context.account, context.knobs.login)
         self._signed_in = self._login == "key"
@@ -83,6 +86,7 @@ class Server:
                 self._process.hang()
         if self._process.stubborn:
             self._process.hang()
+        self._toolshed.close()
         self._process.leave(0)
 
     def _dispatch(self, message: Json) -> None:
@@ -112,7 +116,7 @@ class Server:
         except RpcError as error:
             self._refuse(request_id, error)
         except ModelValueError as error:
-            self._refuse(request_id, _invalid(str(error)))
+            self._refuse(request_id, invalid_params(str(error)))
         except BrokenPipeError:
             pass  # nobody reads any more; the end of the input will follow
         except OSError as error:
@@ -141,11 +145,11 @@ class Server:
 
     def _authenticate(self, request_id: Any, params: Json) -> None:
         if params.get("methodId") != "cursor_login":
-            raise _invalid(f"Unknown auth method: {params.get('methodId')}")
+            raise invalid_params(f"Unknown auth method: {params.get('methodId')}")
         if self._login == "hang":
             return
         if self._login == "browser":
-            raise _invalid(texts.BROWSER.format(url=texts.LOGIN_URL))
+            raise invalid_params(texts.BROWSER.format(url=texts.LOGIN_URL))
         self._signed_in = True
         self._peer.answer(request_id, {})
 
@@ -160,6 +164,7 @@ class Server:
         self._context.settings.ensure()
         session = Session(Conversation(self._store / new_id(), cwd))
         self._sessions[session.id] = session
+        self._equip(session, cwd, params)
         described = self._describe(session, has_modes=faults.claim("no-modes") is None)
         self._peer.answer(request_id, {"sessionId": session.id, **described})
         self._announce(session)
@@ -170,7 +175,8 @@ class Server:
         self._delay_session()
         session = self._find_session(session_id, cwd)
         if session is None:
-            raise _invalid(f'Session "{session_id}" not found')
+            raise invalid_params(f'Session "{session_id}" not found')
+        self._equip(session, cwd, params)
         for turn in session.conversation.turns:
             for kind, text in (("user_message_chunk", turn.question), ("agent_message_chunk", turn.answer)):
                 content = {"type": "text", "text": text}
@@ -212,7 +218,7 @@ class Server:
         elif isinstance(option, str) and self._parameterized:
             self._context.selection.choose_parameter(option, value)
         else:
-            raise _invalid(f"Unknown config option: {option}")
+            raise invalid_params(f"Unknown config option: {option}")
         self._peer.answer(request_id, {"configOptions": self._describe(session)["configOptions"]})
 
     def _list_models(self, request_id: Any, params: Json) -> None:
@@ -230,8 +236,8 @@ class Server:
         self._check_signed_in()
         blocks = params.get("prompt")
         if not isinstance(blocks, list):
-            raise _missing("prompt")
-        prompt = read_blocks(blocks, self._context.faults)
+            raise missing_param("prompt")
+        prompt = session.settle(read_blocks(blocks, self._context.faults))
         turn = AcpStage(
             session,
             self._peer,
@@ -271,7 +277,7 @@ class Server:
 
     def _choose_model(self, value: Any) -> None:
         if self._context.faults.claim("model-refused"):
-            raise _invalid(f"Invalid model value: {value}")
+            raise invalid_params(f"Invalid model value: {value}")
         self._context.selection.choose_value(value, parameterized=self._parameterized)
 
     def _check_signed_in(self) -> None:
@@ -283,16 +289,21 @@ class Server:
         self._check_signed_in()
         cwd = params.get("cwd")
         if not isinstance(cwd, str):
-            raise _missing("cwd")
+            raise missing_param("cwd")
         if not isinstance(params.get("mcpServers"), list):
-            raise _missing("mcpServers")
+            raise missing_param("mcpServers")
         if not Path(cwd).is_absolute():
-            raise _invalid(f"cwd must be an absolute path: {cwd}")
+            raise invalid_params(f"cwd must be an absolute path: {cwd}")
         return cwd
 
     def _delay_session(self) -> None:
         request = self._context.faults.claim("slow-session")
         time.sleep((request.number("ms") if request else self._context.knobs.session_ms) / 1000)
+
+    def _equip(self, session: Session, cwd: str, params: Json) -> None:
+        """Give a session the servers that the client names for it."""
+        if params["mcpServers"] or session.toolbox is not None:
+            session.toolbox = self._toolshed.open(session.id, cwd, params["mcpServers"])
 
     def _find_session(self, session_id: Any, cwd: str) -> Session | None:
         """Return a session of this process, or one of another that is on disk."""
@@ -313,7 +324,7 @@ class Server:
 
     def _put_into_mode(self, session: Session, mode: Any) -> None:
         if mode not in MODES:
-            raise _invalid(f"Invalid mode: {mode}")
+            raise invalid_params(f"Invalid mode: {mode}")
         session.mode = mode
 
     def _describe(self, session: Session, *, has_modes: bool = True) -> Json:
@@ -338,12 +349,3 @@ def _parse(line: bytes) -> Json | None:
 def _in_thread(function: Callable[[], None]) -> None:
     # A daemon: a turn that hangs must not keep the process.
     threading.Thread(target=function, daemon=True).start()
-
-
-def _invalid(message: str) -> RpcError:
-    return RpcError(INVALID_PARAMS, {"message": message})
-
-
-def _missing(name: str) -> RpcError:
-    """Return the complaint about a parameter that is not there or of the wrong type (CLI contract §4.3)."""
-    return RpcError(INTERNAL_ERROR, [{"path": [name], "message": "Invalid input"}])

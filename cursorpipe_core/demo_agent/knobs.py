@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from cursorpipe_core.demo_agent.habits import Habits, read_habits
+
 
 class Knobs(NamedTuple):
     """The switches of ``DEMO_AGENT_*``; a variable that is not set leaves the default.
@@ -15,6 +17,7 @@ class Knobs(NamedTuple):
     RECORD      file to which everything that happens is appended; see ``record``
     LOGIN       how ACP signs in: ``key``, ``stored``, ``browser``, ``hang``; see ``account``
     OLD_BUILD   faults of older builds: ``set-model-ignored``, ``load-fails``, ``config-race``
+    MCP         what the agent does as an MCP client; see ``habits``
     ANSI        mixes terminal sequences and zero-width characters into the list of models
     START_MS, SESSION_MS, FIRST_MS, CHUNK_MS
                 delays before anything, in session/new and session/load, before the first text of a turn,
@@ -31,6 +34,7 @@ class Knobs(NamedTuple):
     session_ms: float = 0.0
     first_ms: float = 0.0
     chunk_ms: float = 0.0
+    habits: Habits = Habits()
 
 
 def read_knobs(environ: Mapping[str, str]) -> Knobs:
@@ -64,4 +68,5 @@ def read_knobs(environ: Mapping[str, str]) -> Knobs:
         session_ms=number("SESSION_MS"),
         first_ms=number("FIRST_MS"),
         chunk_ms=number("CHUNK_MS"),
+        habits=read_habits(environ.get("DEMO_AGENT_MCP", "")),
     )

@@ -38,6 +38,16 @@ class RpcError(Exception):
         return error if self.data is None else {**error, "data": self.data}
 
 
+def invalid_params(message: str) -> RpcError:
+    """Return the complaint about a parameter that has a wrong value."""
+    return RpcError(INVALID_PARAMS, {"message": message})
+
+
+def missing_param(name: str) -> RpcError:
+    """Return the complaint about a parameter that is not there or of the wrong type (CLI contract §4.3)."""
+    return RpcError(INTERNAL_ERROR, [{"path": [name], "message": "Invalid input"}])
+
+
 class Question:
     """A request of our own; ``answered`` is set when there is a reply, or nobody waits for one."""
 

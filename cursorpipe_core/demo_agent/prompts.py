@@ -11,23 +11,27 @@ from cursorpipe_core.demo_agent.stage import Stage
 
 
 class Prompt(NamedTuple):
-    """A prompt: ``text`` as it came, ``question`` without directives; ``images`` are mime types."""
+    """A prompt: ``text`` as it came, ``question`` without directives; ``images`` are mime types.
+
+    ``transcript`` is what stands behind the directive, or all of a prompt that has none.
+    """
 
     text: str
     question: str
     images: list[str]
     request: Request
+    transcript: str
     complaint: str = ""
 
 
 def read_prompt(text: str, images: list[str], faults: Faults) -> Prompt:
     """Read a prompt and decide its scenario; a directive that is wrong is answered with a complaint."""
-    question, directive = take_directive(text)
+    question, directive, transcript = take_directive(text)
     try:
-        return Prompt(text, question, images, faults.for_turn(directive))
+        return Prompt(text, question, images, faults.for_turn(directive), transcript)
     except RequestError as error:
         complaint = f"The demo agent does not understand the directive: {error}. Scenarios: {names()}."
-        return Prompt(text, question, images, Request("answer", {}), complaint)
+        return Prompt(text, question, images, Request("answer", {}), transcript, complaint)
 
 
 def read_blocks(blocks: list[Any], faults: Faults) -> Prompt:
@@ -46,6 +50,7 @@ def read_blocks(blocks: list[Any], faults: Faults) -> Prompt:
 
 def perform(stage: Stage, prompt: Prompt) -> None:
     """Do in a turn what its prompt asks for; raises what ends the turn otherwise."""
+    stage.transcript = prompt.transcript
     if prompt.complaint:
         recite(stage, prompt.complaint)
     else:

@@ -22,6 +22,16 @@ class Record:
     prompt      session, scenario, model, mode, text: a turn begins
     finished    session, stop: a turn has ended, and the client is told next
     cancelled   session: a turn was told to stop
+    mcp-connected   session, server, transport: an MCP server of the session's has introduced itself
+    mcp-failed      session, server, error: it cannot be used
+    mcp-unapproved  session, server: it did not pass the gate
+    mcp-listed      session, server, names: it has listed its tools
+    mcp-offered     session, names: what the model has at the beginning of a turn
+    mcp-call        session, server, id, name, arguments: a tool is called now
+    mcp-rejected    session, name: the client does not permit a call
+    mcp-lost        session, server, id, reason: a request will have no reply
+    mcp-cancelled   session, server, id, reason: the server is told that nobody waits
+    mcp-result      session, server, name, text, isError, seconds: what the model is told of a call
     grandchild  grandchild: the process id of what this process leaves behind
     exit        status, or signal: the last event of every end the process chooses itself
     """

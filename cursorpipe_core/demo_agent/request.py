@@ -52,9 +52,10 @@ def split_words(text: str) -> tuple[str, dict[str, str]]:
     return name, parameters
 
 
-def take_directive(prompt: str) -> tuple[str, str | None]:
-    """Return the prompt without its directives, and the words of the last of them."""
-    if "[[demo:" not in prompt:
-        return prompt, None
-    directives = _DIRECTIVE.findall(prompt)
-    return _DIRECTIVE.sub("", prompt), directives[-1] if directives else None
+def take_directive(prompt: str) -> tuple[str, str | None, str]:
+    """Return the prompt without its directives, the words of the last of them, and what stands behind it."""
+    directives = list(_DIRECTIVE.finditer(prompt)) if "[[demo:" in prompt else []
+    if not directives:
+        return prompt, None, prompt
+    last = directives[-1]
+    return _DIRECTIVE.sub("", prompt), last[1], prompt[last.end() :]

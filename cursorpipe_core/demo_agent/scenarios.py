@@ -13,7 +13,7 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
-from cursorpipe_core.demo_agent import script
+from cursorpipe_core.demo_agent import script, tool_script
 from cursorpipe_core.demo_agent.failures import FAILURES
 from cursorpipe_core.demo_agent.request import Request, RequestError, split_words
 from cursorpipe_core.demo_agent.stage import Stage
@@ -130,13 +130,19 @@ SCENARIOS: dict[str, Scenario] = {
     "talks-about-error": Scenario(
         "answers that look like errors and are none", script.talk_about_error, {"variant": "1"}
     ),
+    "tools": Scenario(
+        "call the client's tools by a plan (see ``tool_plan``), or each of them once; "
+        "reluctant=N: not in the first N turns of the session, of which only the first needs the directive",
+        tool_script.use_tools,
+        {"plan": "", "reluctant": "0"},
+    ),
     "echo": Scenario("the prompt and nothing else", script.echo),
     "json": Scenario("say a text, its apostrophes as quotation marks", script.say_json, {"text": "{}"}),
     "usage": Scenario("token figures of one's choice in print mode", script.report_usage, _TOKENS),
 }
 
 _NUMBERS = frozenset(
-    {"status", "signal", "ms", "count", "bytes", "late", "seconds", "variant", "times", *_TOKENS}
+    {"status", "signal", "ms", "count", "bytes", "late", "seconds", "variant", "times", "reluctant", *_TOKENS}
 )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from cursorpipe_core.demo_agent import texts
@@ -20,17 +22,16 @@ from cursorpipe_core.demo_agent.peer import (
 )
 from cursorpipe_core.demo_agent.process import Process
 from cursorpipe_core.demo_agent.prompts import Prompt, perform
+from cursorpipe_core.demo_agent.request import Request
+from cursorpipe_core.demo_agent.shapes import CURSOR_OPTIONS, Options, permission_options
 from cursorpipe_core.demo_agent.stage import NotSignedInError, Stage, TurnCancelledError, TurnFailedError
 from cursorpipe_core.demo_agent.store import Conversation
+from cursorpipe_core.demo_agent.tool_calls import ToolCalls
+from cursorpipe_core.demo_agent.tool_plan import Call, Result
+from cursorpipe_core.demo_agent.toolbox import Toolbox
 
 #: Pieces of an error text that is not sent in one: small enough to cut every word of it.
 _PIECE = 3
-
-_PERMISSIONS = (
-    ("allow-once", "Allow once", "allow_once"),
-    ("allow-always", "Allow always", "allow_always"),
-    ("reject-once", "Reject", "reject_once"),
-)
 
 #: How long a turn waits for the last word of the one it displaces, which may never come.
 DISPLACED_WAIT_S = 1.0
@@ -50,11 +51,16 @@ _GARBAGE = (
 
 
 class Session:
-    """A conversation, its mode, and the one turn that may run in it."""
+    """A conversation, its mode, its tools, and the one turn that may run in it.
+
+    ``standing`` is for prompts without a directive, once one had it that was to hold for more than its own.
+    """
 
     def __init__(self, conversation: Conversation) -> None:
         self.conversation = conversation
         self.mode = "agent"
+        self.toolbox: Toolbox | None = None
+        self.standing: Request | None = None
         self._lock = threading.Lock()
         self._turn: AcpStage | None = None
 
@@ -62,6 +68,14 @@ class Session:
     def id(self) -> str:
         """The session's id."""
         return self.conversation.id
+
+    def settle(self, prompt: Prompt) -> Prompt:
+        """Return a prompt with what an earlier one has decided for it, if it does not say itself."""
+        if prompt.request.parameters.get("reluctant", "0") != "0":
+            self.standing = prompt.request
+        elif self.standing is not None and prompt.request.name == "answer":
+            return prompt._replace(request=self.standing)
+        return prompt
 
     def begin(self, turn: AcpStage) -> AcpStage | None:
         """Make a turn the running one; returns the one that it displaces, which is to be cancelled."""
@@ -100,17 +114,18 @@ class AcpStage(Stage):
         self.session = session
         self.finished = threading.Event()
         self.peer = peer
-        self._asks = asks
-        self._open: Question | None = None
+        self.asks = asks
+        self._open: list[threading.Event] = []
+        toolbox = session.toolbox
+        self._tool_calls = None if toolbox is None else ToolCalls(self, toolbox)
         self._message = ChunkWriter(session.id, "agent_message_chunk")
         self._thought = ChunkWriter(session.id, "agent_thought_chunk")
 
     def cancel(self) -> None:
         """Stop the turn, wherever it waits."""
         self.cancelled.set()
-        question = self._open
-        if question is not None:
-            question.answered.set()
+        for event in list(self._open):
+            event.set()
 
     def think(self, text: str) -> None:
         """Send a piece of a thought."""
@@ -119,7 +134,7 @@ class AcpStage(Stage):
 
     def _send(self, text: str, *, torn: bool) -> None:
         if torn:
-            self._update(
+            self.update(
                 {"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": text}}, torn=True
             )
         else:
@@ -141,8 +156,8 @@ class AcpStage(Stage):
         """Seem to run a command (CLI contract §4.4)."""
         self.check_cancelled()
         if repeated:
-            self._update({"sessionUpdate": "tool_call", **_tool(call_id, "Terminal", None)})
-        self._update({"sessionUpdate": "tool_call", **_tool(call_id, f"`{command}`", command)})
+            self.update({"sessionUpdate": "tool_call", **_tool(call_id, "Terminal", None)})
+        self.update({"sessionUpdate": "tool_call", **_tool(call_id, f"`{command}`", command)})
         self._progress(call_id, "in_progress")
         self._progress(call_id, "completed", {"exitCode": 0, "stdout": output, "stderr": ""})
 
@@ -151,8 +166,8 @@ class AcpStage(Stage):
         call_id = "call_demo_permission"
         output = {"exitCode": 0, "stdout": "x\n", "stderr": ""}
         call = _tool(call_id, f"`{command}`", command)
-        self._update({"sessionUpdate": "tool_call", **call})
-        if not self._asks:
+        self.update({"sessionUpdate": "tool_call", **call})
+        if not self.asks:
             self._progress(call_id, "in_progress")
             self._progress(call_id, "completed", output)
             return "unrestricted"
@@ -160,11 +175,9 @@ class AcpStage(Stage):
         params = {
             "sessionId": self.session.id,
             "toolCall": {**call, "content": [{"type": "content", "content": notice}]},
-            "options": [
-                {"optionId": option, "name": name, "kind": kind} for option, name, kind in _PERMISSIONS
-            ],
+            "options": permission_options(CURSOR_OPTIONS),
         }
-        decision = _decision(self._wait_for(self.peer.ask("session/request_permission", params)))
+        decision = self.decide(self.peer.ask("session/request_permission", params), CURSOR_OPTIONS)
         if decision.startswith("allow"):
             self._progress(call_id, "in_progress")
             self._progress(call_id, "completed", output)
@@ -180,31 +193,64 @@ class AcpStage(Stage):
             raise TurnFailedError(texts.WRITABLE_CLOSED, texts.WRITABLE_CLOSED)
         return question.result
 
+    def decide(self, question: Question, options: Options) -> str:
+        """Wait for the answer to a permission request; returns the kind of the option that was chosen."""
+        return _decision(self._wait_for(question), options)
+
+    def get_ready(self) -> None:
+        """Have the tools that the turn is to have."""
+        if self.session.toolbox is not None:
+            self.session.toolbox.get_ready(self.cancelled)
+            names = [tool["name"] for tool in self.tools()]
+            self.process.record.add("mcp-offered", session=self.session.id, names=names)
+
+    def tools(self) -> list[Json]:
+        """Return the tools of the session's servers."""
+        toolbox = self.session.toolbox
+        return [] if toolbox is None else [offer.tool for offer in toolbox.offers()]
+
+    def call_tools(self, calls: Sequence[Call], say: Callable[[], None]) -> list[Result]:
+        """Call tools of the session's servers."""
+        self.check_cancelled()
+        if self._tool_calls is None:
+            return super().call_tools(calls, say)
+        return self._tool_calls.make(calls, say)
+
+    @contextlib.contextmanager
+    def interruptible(self, event: threading.Event) -> Iterator[None]:
+        """Have an event set if the turn is cancelled meanwhile, or was before."""
+        self._open.append(event)
+        try:
+            if self.cancelled.is_set():
+                event.set()
+            yield
+        finally:
+            self._open.remove(event)
+
     def keep(self) -> None:
         """Remember the turn; the first one gives the session its title."""
         conversation = self.session.conversation
         conversation.add(self.question, "".join(self.answer))
         if len(conversation.turns) == 1:
-            self._update({"sessionUpdate": "session_info_update", "title": conversation.title})
+            self.update({"sessionUpdate": "session_info_update", "title": conversation.title})
 
     def write_garbage(self) -> None:
         """Write lines that are no messages, or answers to nothing."""
         write_raw(_GARBAGE)
 
     def _wait_for(self, question: Question) -> Question:
-        self._open = question
-        if not self.cancelled.is_set():  # set before it could find the question
+        with self.interruptible(question.answered):
             question.answered.wait()
-        self._open = None
         if self.cancelled.is_set():
             raise TurnCancelledError
         return question
 
     def _progress(self, call_id: str, status: str, output: Json | None = None) -> None:
         update: Json = {"sessionUpdate": "tool_call_update", "toolCallId": call_id, "status": status}
-        self._update(update if output is None else {**update, "rawOutput": output})
+        self.update(update if output is None else {**update, "rawOutput": output})
 
-    def _update(self, update: Json, *, torn: bool = False) -> None:
+    def update(self, update: Json, *, torn: bool = False) -> None:
+        """Send an update of the session."""
         self.peer.update(self.session.id, update, torn=torn)
 
 
@@ -218,12 +264,12 @@ def _tool(call_id: str, title: str, command: str | None) -> Json:
     }
 
 
-def _decision(question: Question) -> str:
+def _decision(question: Question, options: Options) -> str:
     """Return the kind of the option that was chosen, or what else the reply comes to."""
     outcome = question.result.get("outcome") if isinstance(question.result, dict) else None
     if not isinstance(outcome, dict) or outcome.get("outcome") != "selected":
         return "cancelled"
-    kinds = {option: kind for option, _, kind in _PERMISSIONS}
+    kinds = {option: kind for option, _, kind in options}
     chosen = outcome.get("optionId")
     return kinds.get(chosen, "rejected (unknown option)") if isinstance(chosen, str) else "rejected"
 
@@ -244,6 +290,7 @@ def run_turn(turn: AcpStage, prompt: Prompt, request_id: Any, previous: AcpStage
 def _perform(turn: AcpStage, prompt: Prompt) -> str | RpcError:
     """Do what the prompt asks for; returns the stop reason."""
     try:
+        turn.get_ready()
         turn.check_cancelled()
         perform(turn, prompt)
         if turn.lingers:

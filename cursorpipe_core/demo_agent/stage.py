@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from cursorpipe_core.demo_agent.knobs import Knobs
 from cursorpipe_core.demo_agent.process import Process
 from cursorpipe_core.demo_agent.store import Exchange
+from cursorpipe_core.demo_agent.tool_plan import Call, Result
 
 
 class TurnCancelledError(Exception):
@@ -38,6 +40,8 @@ class Stage(ABC):
     ``lingers``, ``ignores_cancel`` and ``late_texts`` are for scenarios to set: the turn is never
     reported as finished; it goes on when it is cancelled; it says more after it was cancelled.
     ``usage``, by the names of print mode, replaces the figures that the text would give.
+
+    ``transcript`` is what the prompt has behind the directive that decided the turn.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class Stage(ABC):
         self.ignores_cancel = False
         self.late_texts: list[str] = []
         self.usage: dict[str, int] = {}
+        self.transcript = ""
         self._first_delay = knobs.first_ms / 1000
         self._delay = knobs.chunk_ms / 1000
 
@@ -79,6 +84,15 @@ class Stage(ABC):
     @abstractmethod
     def _send(self, text: str, *, torn: bool) -> None:
         """Send a piece of the answer."""
+
+    def tools(self) -> list[dict[str, Any]]:
+        """Return the tools that the client offers, as its server describes them."""
+        return []
+
+    def call_tools(self, calls: Sequence[Call], say: Callable[[], None]) -> list[Result]:
+        """Call tools of the client's as one step, in which something is said first."""
+        say()
+        return [Result(f"There is no tool {call.name}.", failed=True) for call in calls]
 
     def say(self, text: str, *, torn: bool = False) -> None:
         """Send a piece of the answer, after the delays that the environment asks for."""

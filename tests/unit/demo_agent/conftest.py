@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.unit.demo_agent.driver import Client, Place
+from tests.unit.demo_agent.mcp_server import McpServer, serving
+from tests.unit.demo_agent.talk import Open, Talk
 
 
 @pytest.fixture
@@ -43,3 +45,22 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     client.initialize()
     yield client
     client.close()
+
+
+@pytest.fixture
+def talk(start: Callable[..., Client], server: McpServer) -> Open:
+    """Open a session with the server under switches; what is asked for is allowed."""
+
+    def talk(switches: str) -> Talk:
+        client = start(MCP=switches)
+        client.decision = "allow_once"
+        return Talk(client, server)
+
+    return talk
+
+
+@pytest.fixture
+def server() -> Iterator[McpServer]:
+    """An MCP server that parks calls until the test answers them."""
+    with serving() as server:
+        yield server

@@ -136,7 +136,10 @@ class Place:
 
 def _named(switches: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield the variables: those of the stand-in get their prefix."""
-    own = {"SCENARIO", "LOGIN", "ANSI", "OLD_BUILD", "START_MS", "SESSION_MS", "FIRST_MS", "CHUNK_MS"}
+    own = {
+        *("SCENARIO", "LOGIN", "ANSI", "OLD_BUILD", "MCP"),
+        *("START_MS", "SESSION_MS", "FIRST_MS", "CHUNK_MS"),
+    }
     for name, value in switches.items():
         yield (f"DEMO_AGENT_{name}" if name in own else name), value
 
@@ -196,7 +199,10 @@ class Turn(NamedTuple):
 
 
 class Client:
-    """An ACP client: every message that is ACP's is held against the official models."""
+    """An ACP client: every message that is ACP's is held against the official models.
+
+    With a ``decision``, the kind of an option, it answers what asks for permission by itself.
+    """
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
@@ -205,6 +211,8 @@ class Client:
         self._answers: dict[int, Json] = {}
         self.updates: list[tuple[str, Json]] = []
         self.requests: list[Json] = []
+        self.permissions: list[Json] = []
+        self.decision = ""
         self.noise: list[bytes] = []
         self._stderr = b""
         self._readers = [threading.Thread(target=self._read), threading.Thread(target=self._drain)]
@@ -261,8 +269,8 @@ class Client:
     def initialize(self, **capabilities: Any) -> Json:
         return self.call("initialize", {"protocolVersion": 1, "clientCapabilities": capabilities})
 
-    def new_session(self, cwd: str = "/") -> str:
-        result = self.call("session/new", {"cwd": cwd, "mcpServers": []})
+    def new_session(self, cwd: str = "/", *servers: Json) -> str:
+        result = self.call("session/new", {"cwd": cwd, "mcpServers": list(servers)})
         return str(result["sessionId"])
 
     def prompt(self, session: str, *blocks: str | Json) -> int:
@@ -283,11 +291,22 @@ class Client:
             answer, [update for update in own if update["sessionUpdate"] != "available_commands_update"]
         )
 
+    def decide(self, request: Json, kind: str) -> None:
+        """Answer a permission request by the option of a kind."""
+        (option,) = (each for each in request["params"]["options"] if each["kind"] == kind)
+        outcome = {"outcome": "selected", "optionId": option["optionId"]}
+        self.send({"id": request["id"], "result": {"outcome": outcome}})
+
     def asked(self) -> Json:
         """Wait for a request of the agent's."""
         while not self.requests:
             self.take_one()
         return self.requests.pop(0)
+
+    def wait_for_update(self, session: str, kind: str) -> None:
+        """Wait until a session has had an update of a kind."""
+        while (session, kind) not in [(owner, update["sessionUpdate"]) for owner, update in self.updates]:
+            self.take_one()
 
     def wait_for_text(self, session: str, wanted: str) -> None:
         """Wait until the answer of a session contains a text."""
@@ -328,6 +347,10 @@ class Client:
         elif "id" in message:
             if message["method"] == "session/request_permission":
                 check_against(schema.RequestPermissionRequest, message["params"])
+                self.permissions.append(message["params"])
+                if self.decision:
+                    self.decide(message, self.decision)
+                    return
             self.requests.append(message)
         else:
             self.noise.append(json.dumps(message).encode())

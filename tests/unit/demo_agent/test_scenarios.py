@@ -92,7 +92,7 @@ ENDS: dict[str, str | int | tuple[str, int]] = {
             *("ignore-cancel", "stderr-flood", "huge-line", "garbage", "slow-chunks", "chunks"),
             *("markers", "thoughts", "tool", "duplicate-tool-call", "ask-permission", "ask-question"),
             *("create-plan", "todo-request", "unicode", "empty", "talks-about-error", "echo"),
-            *("usage", "model-refused", "json"),
+            *("usage", "model-refused", "json", "tools"),
         ],
         "end_turn",
     ),
