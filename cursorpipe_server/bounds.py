@@ -52,7 +52,7 @@ async def invite_body(request: web.Request) -> None:
         request.writer.output_size = 0
 
 
-async def read_bounded(request: web.Request) -> bytes:
+async def read_bounded(request: web.Request) -> bytes | bytearray:
     """Return the body; raises RequestTimeoutError, and aiohttp's 413 for one over the limit."""
     loop = asyncio.get_running_loop()
     data = bytearray()
@@ -72,7 +72,7 @@ async def read_bounded(request: web.Request) -> bytes:
                 silence.reschedule(loop.time() + BODY_SILENCE_S)
     except TimeoutError:
         raise RequestTimeoutError("The request's body took too long.") from None
-    return bytes(data)
+    return data
 
 
 def _is_too_large(request: web.Request) -> bool:

@@ -171,7 +171,26 @@ SCENARIOS: Sequence[Scenario] = (
         [Group([_short(1, 1000, 1.5, p50=1.5), _short(32, 3000, 1.6)])],
     ),
     Scenario("B", "200 chunks in a burst", [Group([_burst(1, 40), _burst(8, 80), _burst(32, 160)])]),
-    Scenario("C", "a pinned model, a process each", [Group([_pinned(1, 150), _pinned(8, 400)])]),
+    Scenario(
+        "C",
+        "a pinned model, a process each, or a warm worker",
+        [
+            Group([_pinned(1, 150), _pinned(8, 400)]),
+            Group(
+                [
+                    # What comes before the first round waits for the start.
+                    Case(
+                        "warm, the agent starts in 500 ms",
+                        Job([ask(model=PINNED)], 300),
+                        ["p50 ms", "p99 ms", "CPU ms/req"],
+                        {"p50 ms": Goal(most=5)},
+                        sides=OURS,
+                    )
+                ],
+                Setup({"CURSORPIPE_WARM_MODELS": "*"}, {"BENCH_START_MS": "500"}),
+            ),
+        ],
+    ),
     Scenario(
         "D",
         "many paced streams",
