@@ -141,13 +141,19 @@ class SessionDispenser:
         try:
             self._sessions.append(await self._make())
         except CursorpipeError as exc:
-            logger.warning("no session could be made for the stock: %s", exc)
+            # Many fail together where an agent dies; the first says why.
             if self._pause is None:
-                self._pause = self._loop.call_later(REFILL_PAUSE_S, self._go_on)
+                logger.warning("no session could be made for the stock: %s", exc)
+        except Exception:
+            logger.exception("no session could be made for the stock")
+        else:
+            return
+        if self._pause is None:
+            self._pause = self._loop.call_later(REFILL_PAUSE_S, self._go_on)
 
     def _made(self, making: asyncio.Task[None]) -> None:
         self._making.discard(making)
-        if not making.cancelled() and making.exception() is None:
+        if not making.cancelled():
             self._refill()
 
     def _go_on(self) -> None:
