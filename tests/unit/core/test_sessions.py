@@ -186,16 +186,3 @@ async def test_several_sessions_are_made_at_a_time(agent: Agent) -> None:
         agent.allow(8)
         await until(lambda: dispenser.ready == 9)
     assert most == sessions_module.REFILL_PARALLEL
-
-
-async def test_it_is_counted_how_often_a_session_was_there(agent: Agent) -> None:
-    agent.allow(2)
-    async with SessionDispenser(agent.open, stock=1) as dispenser:
-        await take(dispenser)
-        await until(lambda: dispenser.ready == 1)
-        await take(dispenser)
-        own = asyncio.create_task(take(dispenser))
-        await until(lambda: dispenser.missed)
-        agent.allow(2)
-        await own
-        assert (dispenser.found, dispenser.missed) == (2, 1)
