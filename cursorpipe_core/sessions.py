@@ -58,8 +58,6 @@ class SessionDispenser:
         self._create_s = 0.0
         self._loop = asyncio.get_running_loop()
         self._clock = self._loop.time
-        self.found = 0
-        self.missed = 0
 
     async def __aenter__(self) -> Self:
         self._sessions.append(await self._make())
@@ -89,7 +87,6 @@ class SessionDispenser:
         """Return the id of an unused session, if one is in stock."""
         if not self._sessions:
             return None
-        self.found += 1
         self._taken_at.append(self._clock())
         session = self._sessions.popleft()
         self._plan_refill()
@@ -97,7 +94,6 @@ class SessionDispenser:
 
     async def make(self) -> str:
         """Return the id of a session made now, for one who found none; raises what ``create`` raises."""
-        self.missed += 1
         self._taken_at.append(self._clock())
         self._refill()
         return await self._make()
@@ -141,13 +137,19 @@ class SessionDispenser:
         try:
             self._sessions.append(await self._make())
         except CursorpipeError as exc:
-            logger.warning("no session could be made for the stock: %s", exc)
+            # Many fail together where an agent dies; the first says why.
             if self._pause is None:
-                self._pause = self._loop.call_later(REFILL_PAUSE_S, self._go_on)
+                logger.warning("no session could be made for the stock: %s", exc)
+        except Exception:
+            logger.exception("no session could be made for the stock")
+        else:
+            return
+        if self._pause is None:
+            self._pause = self._loop.call_later(REFILL_PAUSE_S, self._go_on)
 
     def _made(self, making: asyncio.Task[None]) -> None:
         self._making.discard(making)
-        if not making.cancelled() and making.exception() is None:
+        if not making.cancelled():
             self._refill()
 
     def _go_on(self) -> None:

@@ -52,7 +52,7 @@ def state_directory(configured: str) -> Path:
 class StateEntry:
     """One server's own directory in the state directory, locked for as long as the server lives.
 
-    It has a record of every process that the server started, and names the one directory, in the
+    It has records of the processes that the server runs, and names the one directory, in the
     temporary one, that holds the private directories of its agents. Neither says anything of requests.
     """
 

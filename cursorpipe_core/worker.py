@@ -127,7 +127,7 @@ class AgentWorker:
         self._adopted.set()
 
     def reserve(self) -> None:
-        """Take a place for a turn, to be used by ``begin`` or given back by ``release``."""
+        """Take a place for a turn, to be used by a turn or given back by ``release``."""
         self._in_flight += 1
         self._idle.clear()
 
@@ -139,7 +139,12 @@ class AgentWorker:
         self._on_release()
 
     def begin_now(self, prompt: Prompt, turn: Turn, *, keep: bool = False) -> Dialogue | None:
-        """Begin a turn as ``begin`` does, if there is a session in stock."""
+        """Begin a turn, in a reserved place and an unused session; what happens goes to ``turn``.
+
+        None, with the place still reserved, if no session is in stock. With ``keep`` the session stays open
+        for other turns until the dialogue is closed. Raises InvalidRequestError for images that the agent
+        does not take.
+        """
         if prompt.images and not self._capabilities.images:
             self.release()
             raise InvalidRequestError("The agent takes no images.", param="messages")
@@ -147,14 +152,10 @@ class AgentWorker:
         return None if session_id is None else self._begin(session_id, prompt, turn, keep=keep)
 
     async def begin(self, prompt: Prompt, turn: Turn, *, keep: bool = False) -> Dialogue:
-        """Begin a turn, in a reserved place and an unused session; what happens goes to ``turn``.
+        """Begin a turn for which ``begin_now`` has found no session, in one that is made for it.
 
-        With ``keep`` the session stays open for other turns until the dialogue is closed. Raises what
-        keeps a session from being opened, and InvalidRequestError for images that the agent does not
-        take. Cancelled before that, it leaves nothing behind.
+        Raises what keeps a session from being opened. Cancelled before that, it leaves nothing behind.
         """
-        if (dialogue := self.begin_now(prompt, turn, keep=keep)) is not None:
-            return dialogue
         try:
             session_id = await self._dispenser.make()
         except BaseException:

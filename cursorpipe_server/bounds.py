@@ -54,13 +54,13 @@ async def invite_body(request: web.Request) -> None:
 
 async def read_bounded(request: web.Request) -> bytes | bytearray:
     """Return the body; raises RequestTimeoutError, and aiohttp's 413 for one over the limit."""
-    loop = asyncio.get_running_loop()
-    data = bytearray()
     most = request.app[SETTINGS].max_body
     content = request.content
     if content.is_eof() and content.total_bytes <= most and "Content-Encoding" not in request.headers:
         # It came together with its headers, as most do: there is nothing to wait for.
         return content.read_nowait()
+    loop = asyncio.get_running_loop()
+    data = bytearray()
     # In pieces as large as may be: what is compressed would come in very many.
     content.set_read_chunk_size(most)
     try:

@@ -21,7 +21,7 @@ CANCEL_TIMEOUT_S = 0.5
 
 
 class Site:
-    """Serves with what ``router`` has on sockets that listen already; leaving cancels what still is."""
+    """Serves with what ``router`` has on sockets that listen; leaving cancels what is being served."""
 
     def __init__(
         self, live: LiveSettings, router: Router, listeners: Sequence[socket.socket], *, backlog: int

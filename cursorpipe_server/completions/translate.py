@@ -81,13 +81,13 @@ class TextAnswer:
 
     async def frames(self) -> Frames:
         """Turn events into server-sent events, those of one batch joined; ends with `[DONE]`."""
+        writers = [around_pieces(self._frame(index, "\0")) for index in range(len(self._choices))]
         async with aclosing(self._choices.read()) as batches:
             async for index, batch in batches:
-                write = around_pieces(self._frame(index, "\0"))
                 pieces: list[bytes] = []
                 for event in batch:
                     if isinstance(event, TextDelta):
-                        pieces.append(write(event.pieces))
+                        pieces.append(writers[index](event.pieces))
                     elif isinstance(event, Finish):
                         pieces.append(self._frame(index, "", FINISH_REASONS[event.reason]))
                 if pieces:

@@ -25,6 +25,8 @@ from tests.benchmarks.sides import KINDS, Side, Worker, make_side
 
 #: The share of a round that goes before the first, uncounted.
 WARM_UP = 0.1
+#: Characters of a server's log that are shown where it fails; it goes with the run's other files.
+LOG_SHOWN = 4000
 
 
 class Benchmark:
@@ -37,7 +39,7 @@ class Benchmark:
         self._quiet = quiet
 
     def run(self, scenarios: Sequence[Scenario]) -> list[Measured]:
-        """Measure; the servers' logs are shown if one of them does not start."""
+        """Measure; the servers' logs are shown if one of them does not start or answer."""
         measured: list[Measured] = []
         with tempfile.TemporaryDirectory(prefix="cursorpipe-bench-") as name:
             folder = Path(name)
@@ -45,9 +47,13 @@ class Benchmark:
             with ExitStack() as stack:
                 load = Worker(["tests.benchmarks.load"])
                 stack.callback(load.stop)
-                for scenario in scenarios:
-                    for group in scenario.groups:
-                        measured += self._group(scenario, group, folder, agent, load)
+                try:
+                    for scenario in scenarios:
+                        for group in scenario.groups:
+                            measured += self._group(scenario, group, folder, agent, load)
+                except NoServerError:
+                    _show_logs(folder)
+                    raise
         return measured
 
     def _group(
@@ -81,6 +87,12 @@ class Benchmark:
     def _say(self, text: str) -> None:
         if not self._quiet:
             print(text, file=sys.stderr, flush=True)
+
+
+def _show_logs(folder: Path) -> None:
+    for log in sorted(folder.glob("*.log")):
+        told = log.read_text(encoding="utf-8", errors="replace")[-LOG_SHOWN:]
+        print(f"{log.name} ends:\n{told}", file=sys.stderr)
 
 
 def _brief(case: Case, figures: Figures) -> str:

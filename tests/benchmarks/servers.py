@@ -174,7 +174,7 @@ def _start(words: list[str], folder: Path, variables: Mapping[str, str], log: IO
     if found is None:
         process.kill()
         process.wait()
-        raise NoServerError(f"{' '.join(words)} said {line!r}; see {log.name}")
+        raise NoServerError(f"{' '.join(words)} said {line!r}")
     listening_s = time.perf_counter() - began
     return Server("127.0.0.1", int(found[2]), process, listening_s)
 

@@ -88,7 +88,11 @@ class HttpSide(Side):
         self._start = start
         self._load = load
         self.server = start()
-        self.answered_s = self.server.answer_s()
+        try:
+            self.answered_s = self.server.answer_s()
+        except BaseException:
+            self.server.stop()
+            raise
 
     def restart(self) -> None:
         """Start the server anew, from nothing."""

@@ -16,6 +16,7 @@ from tests.benchmarks.agent import compiled_agent, interpreted_agent
 from tests.benchmarks.jobs import Ask, Job, Outcome, decode_job, decode_outcome, encode, quantile
 from tests.benchmarks.report import as_json, table
 from tests.benchmarks.scenarios import SCENARIOS
+from tests.benchmarks.servers import NoServerError, Server
 
 PATIENCE_S = 20
 
@@ -119,6 +120,25 @@ def test_a_job_and_its_outcome_go_through_a_pipe() -> None:
     outcome = Outcome([], wall_s=1.5, said="x")
     assert decode_outcome(encode(outcome)) == outcome
     assert quantile([3, 1, 2], 0.5) == 2
+
+
+def test_a_server_that_does_not_answer_is_ended_and_its_log_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started: list[Server] = []
+
+    def refuse(server: Server) -> float:
+        started.append(server)
+        raise NoServerError("no answer")
+
+    monkeypatch.setattr(Server, "answer_s", refuse)
+    short = [scenario for scenario in SCENARIOS if scenario.letter == "A"]
+    with pytest.raises(NoServerError, match="no answer"):
+        Benchmark([], rounds=1, scale=0.01, quiet=True).run(short)
+    (server,) = started
+    assert server._process is not None
+    assert server._process.returncode is not None
+    assert "cursorpipe.log ends:" in capsys.readouterr().err
 
 
 def test_every_side_does_the_same_work() -> None:

@@ -90,6 +90,31 @@ async def test_a_failed_refill_is_tried_again_and_hurts_nobody(
         await until(lambda: dispenser.ready == 2)
 
 
+async def test_a_refill_that_fails_by_a_fault_of_ours_is_told_and_tried_again(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sessions_module, "REFILL_PAUSE_S", 0)
+    agent.allow(1)
+    async with SessionDispenser(agent.open, stock=2) as dispenser:
+        agent.failure = TypeError("of a shape that nobody thought of")
+        agent.allow(1)
+        await until(lambda: "of a shape that nobody thought of" in caplog.text)
+        agent.failure = None
+        agent.allow(5)
+        await until(lambda: dispenser.ready == 2)
+
+
+async def test_of_refills_that_fail_together_one_is_told(
+    agent: Agent, caplog: pytest.LogCaptureFixture
+) -> None:
+    agent.allow(1)
+    async with SessionDispenser(agent.open, stock=9) as dispenser:
+        agent.failure = SessionError("gone")
+        agent.allow(sessions_module.REFILL_PARALLEL)
+        await until(lambda: not dispenser._making)
+        assert caplog.text.count("gone") == 1
+
+
 async def test_a_request_learns_why_there_is_no_session(agent: Agent) -> None:
     agent.allow(1)
     async with SessionDispenser(agent.open, stock=1) as dispenser:
@@ -161,16 +186,3 @@ async def test_several_sessions_are_made_at_a_time(agent: Agent) -> None:
         agent.allow(8)
         await until(lambda: dispenser.ready == 9)
     assert most == sessions_module.REFILL_PARALLEL
-
-
-async def test_it_is_counted_how_often_a_session_was_there(agent: Agent) -> None:
-    agent.allow(2)
-    async with SessionDispenser(agent.open, stock=1) as dispenser:
-        await take(dispenser)
-        await until(lambda: dispenser.ready == 1)
-        await take(dispenser)
-        own = asyncio.create_task(take(dispenser))
-        await until(lambda: dispenser.missed)
-        agent.allow(2)
-        await own
-        assert (dispenser.found, dispenser.missed) == (2, 1)
