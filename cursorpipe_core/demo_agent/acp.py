@@ -13,6 +13,7 @@ from typing import Any
 
 from cursorpipe_core.demo_agent import texts
 from cursorpipe_core.demo_agent.account import acp_login
+from cursorpipe_core.demo_agent.approvals import servers_of
 from cursorpipe_core.demo_agent.context import Context
 from cursorpipe_core.demo_agent.models import MODELS, ModelValueError
 from cursorpipe_core.demo_agent.offers import COMMANDS, MODES, describe
@@ -301,9 +302,10 @@ class Server:
         time.sleep((request.number("ms") if request else self._context.knobs.session_ms) / 1000)
 
     def _equip(self, session: Session, cwd: str, params: Json) -> None:
-        """Give a session the servers that the client names for it."""
-        if params["mcpServers"] or session.toolbox is not None:
-            session.toolbox = self._toolshed.open(session.id, cwd, params["mcpServers"])
+        """Give a session the servers that the client names for it, and those of its directory."""
+        definitions = [*params["mcpServers"], *servers_of(cwd)]
+        if definitions or session.toolbox is not None:
+            session.toolbox = self._toolshed.open(session.id, cwd, definitions)
 
     def _find_session(self, session_id: Any, cwd: str) -> Session | None:
         """Return a session of this process, or one of another that is on disk."""

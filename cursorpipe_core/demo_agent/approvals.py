@@ -20,13 +20,49 @@ _NOT_ALPHANUMERIC = re.compile(r"[^A-Za-z0-9]+")
 
 def is_approved(config: Path, cwd: str, definition: dict[str, Any]) -> bool:
     """Whether somebody has vouched for exactly this server in this directory."""
-    real = str(Path(cwd).resolve())
-    slug = _NOT_ALPHANUMERIC.sub("-", real).strip("-")
-    try:
-        approved = json.loads((config / "projects" / slug / "mcp-approvals.json").read_bytes())
-    except (OSError, ValueError):
+    return fingerprint(str(Path(cwd).resolve()), definition) in _approved(_list(config, cwd))
+
+
+def enable(config: Path, cwd: str, name: str) -> bool:
+    """Approve the server of this name that the directory has; False: it has none."""
+    definition = next((server for server in servers_of(cwd) if server["name"] == name), None)
+    if definition is None:
         return False
-    return isinstance(approved, list) and fingerprint(real, definition) in approved
+    path = _list(config, cwd)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps([*_approved(path), fingerprint(str(Path(cwd).resolve()), definition)]))
+    return True
+
+
+def servers_of(cwd: str) -> list[dict[str, Any]]:
+    """Return the servers of ``.cursor/mcp.json`` in a directory, as session/new would name them."""
+    try:
+        servers = json.loads((Path(cwd) / ".cursor" / "mcp.json").read_bytes())["mcpServers"]
+        return [_as_named(name, server) for name, server in servers.items()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
+def _as_named(name: str, server: dict[str, Any]) -> dict[str, Any]:
+    pairs = {
+        key: [{"name": each, "value": value} for each, value in server.get(key, {}).items()]
+        for key in ("headers", "env")
+    }
+    kind = {"type": "http", "headers": pairs["headers"]} if "url" in server else {"env": pairs["env"]}
+    return {**server, "name": name, **kind, "of_file": True}
+
+
+def _list(config: Path, cwd: str) -> Path:
+    slug = _NOT_ALPHANUMERIC.sub("-", str(Path(cwd).resolve())).strip("-")
+    return config / "projects" / slug / "mcp-approvals.json"
+
+
+def _approved(path: Path) -> list[Any]:
+    try:
+        approved = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return []
+    return approved if isinstance(approved, list) else []
 
 
 def fingerprint(cwd: str, definition: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from cursorpipe_core.demo_agent import texts
 from cursorpipe_core.demo_agent.account import forget_login, remember_login
+from cursorpipe_core.demo_agent.approvals import enable
 from cursorpipe_core.demo_agent.chats import chats_directory
 from cursorpipe_core.demo_agent.context import Context
 from cursorpipe_core.demo_agent.models import models_text
@@ -99,6 +100,16 @@ def _create_chat(context: Context) -> None:
     print_text(conversation.id)
 
 
+def _mcp(context: Context) -> None:
+    match context.invocation.words:
+        case ["enable", name]:
+            if not enable(context.settings.directory, str(context.cwd), name):
+                context.process.fail(f"MCP server '{name}' not found")
+            print_text(f"✓ Enabled MCP server: {name}")
+        case _:
+            context.process.fail("The demo agent only has 'mcp enable NAME'.")
+
+
 def _ls(context: Context) -> None:
     for meta in stored(chats_directory(context)):
         print_text(f"{meta['id']}  {meta['title']}")
@@ -112,4 +123,5 @@ _COMMANDS: dict[str, Callable[[Context], None]] = {
     "logout": _logout,
     "create-chat": _create_chat,
     "ls": _ls,
+    "mcp": _mcp,
 }

@@ -13,7 +13,7 @@ class Habits(NamedTuple):
     """The words of ``DEMO_AGENT_MCP``, separated by commas: ``key=value``, or a flag by its name alone.
 
     transport         ``both``, ``http``, ``stdio``: the servers of session/new and session/load that are
-                      honoured; ``none``: all are passed over in silence
+                      honoured; ``file``: only those of ``.cursor/mcp.json``; ``none``: all are passed over
     connect           ``new``, ``prompt`` (the first one), ``never``: when a server is connected to, and
                       waited for; ``background``: at new, and the first prompt waits
     no-wait           (flag) neither the session nor the prompt waits for the server
@@ -75,7 +75,7 @@ class Habits(NamedTuple):
 
 _FAREWELLS = ("cancelled", "close", "silence")
 _CHOICES: Mapping[str, tuple[str, ...]] = {
-    "transport": ("both", "http", "stdio", "none"),
+    "transport": ("both", "http", "stdio", "file", "none"),
     "connect": ("new", "background", "prompt", "never"),
     "shape": ("cursor", "claude", "codex", "copilot", "gemini", "opencode"),
     "announce": ("all", "running", "none"),

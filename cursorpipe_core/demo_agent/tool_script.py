@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from cursorpipe_core.demo_agent.transcript import Past, PastCall
 
 #: A text up to this length is said word by word, a longer one at once.
 _MAX_RECITED = 2000
+#: How a prompt that describes tools itself has their calls begin.
+_BLOCK = "```tool_call"
 
 
 def use_tools(stage: Stage, request: Request) -> None:
@@ -30,7 +33,24 @@ def use_tools(stage: Stage, request: Request) -> None:
         recite(stage, f"The demo agent does not understand: {error}")
         return
     past = Past(stage.transcript)
+    if _BLOCK in stage.question and not stage.tools():
+        _write_blocks(stage, plan, past)
+        return
     results = [result for step in plan.rounds for result in _play(stage, step, past)]
+    _tell(stage, plan.answer or _quote(plan, results))
+
+
+def _write_blocks(stage: Stage, plan: Plan, past: Past) -> None:
+    """Call as a model does whose prompt asks for blocks: the next calls of the plan are its whole answer."""
+    results = []
+    for step in plan.rounds:
+        known = [past.take(lambda made, call=call: _is(made, call)) for call in step.calls]  # type: ignore[misc]
+        missing = [call for call, made in zip(step.calls, known, strict=True) if made is None]
+        if missing:
+            blocks = [json.dumps({"tool": call.name, "arguments": call.arguments}) for call in missing]
+            _tell(stage, step.say + "".join(f"\n{_BLOCK}\n{block}\n```\n" for block in blocks))
+            return
+        results += [Result(made.result) for made in known if made is not None]
     _tell(stage, plan.answer or _quote(plan, results))
 
 

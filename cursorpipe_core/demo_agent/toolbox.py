@@ -127,9 +127,12 @@ class Toolshed:
 
     def _is_honoured(self, session: str, cwd: str, definition: Json) -> bool:
         kind = "http" if "url" in definition else "stdio"
-        if self._habits.connect == "never" or self._habits.transport not in {"both", kind}:
+        of_file = definition.get("of_file") is True
+        wanted = {"both", "http", "stdio", "file"} if of_file else {"both", kind}
+        if self._habits.connect == "never" or self._habits.transport not in wanted:
             return False
-        if self._habits.gate and not is_approved(self._config, cwd, definition):
+        # What a directory brings with it is never used unasked.
+        if (self._habits.gate or of_file) and not is_approved(self._config, cwd, definition):
             self._process.record.add("mcp-unapproved", session=session, server=definition.get("name"))
             return False
         return True
