@@ -3,6 +3,7 @@
 from cursorpipe_core.completion import (
     Backend,
     Began,
+    Calls,
     CompletionEvent,
     CompletionRequest,
     Finish,
@@ -17,6 +18,9 @@ from cursorpipe_core.completion import (
     ThoughtDelta,
     ToolCall,
     ToolEvent,
+    ToolResult,
+    ToolUse,
+    ToolWay,
     Usage,
     estimate_tokens,
 )
@@ -26,8 +30,11 @@ from cursorpipe_core.config import (
     Permissions,
     Strategy,
     SupervisorSettings,
+    ToolChecks,
+    ToolsMode,
     demo_agent_settings,
 )
+from cursorpipe_core.endpoint import Address, Endpoint, OpenCall, ToolBridge, Transport
 from cursorpipe_core.errors import (
     AgentCrashError,
     AgentError,
@@ -44,16 +51,23 @@ from cursorpipe_core.errors import (
     RateLimitError,
     SessionError,
     SettingsError,
+    ToolArgumentsError,
+    ToolChoiceError,
+    ToolError,
+    ToolRoundsError,
+    ToolsUnavailableError,
     UnknownModelError,
 )
 from cursorpipe_core.preflight import AgentDescription, Finding, preflight
 from cursorpipe_core.router import Route, Router
-from cursorpipe_core.snapshot import SlotState, Snapshot, WorkerSnapshot
+from cursorpipe_core.snapshot import SlotState, Snapshot, ToolsSnapshot, WorkerSnapshot
 from cursorpipe_core.spec import SettingSpec, setting, specs
+from cursorpipe_core.tools import Tool, ToolSet
 from cursorpipe_core.version import __version__
 
 __all__ = [
     "AUTO_MODEL",
+    "Address",
     "AgentCrashError",
     "AgentDescription",
     "AgentError",
@@ -65,9 +79,11 @@ __all__ = [
     "Backend",
     "BacklogError",
     "Began",
+    "Calls",
     "CompletionEvent",
     "CompletionRequest",
     "CursorpipeError",
+    "Endpoint",
     "Finding",
     "Finish",
     "FinishReason",
@@ -79,6 +95,7 @@ __all__ = [
     "Message",
     "Model",
     "NetworkError",
+    "OpenCall",
     "Permissions",
     "QueueFullError",
     "RateLimitError",
@@ -94,8 +111,23 @@ __all__ = [
     "SupervisorSettings",
     "TextDelta",
     "ThoughtDelta",
+    "Tool",
+    "ToolArgumentsError",
+    "ToolBridge",
     "ToolCall",
+    "ToolChecks",
+    "ToolChoiceError",
+    "ToolError",
     "ToolEvent",
+    "ToolResult",
+    "ToolRoundsError",
+    "ToolSet",
+    "ToolUse",
+    "ToolWay",
+    "ToolsMode",
+    "ToolsSnapshot",
+    "ToolsUnavailableError",
+    "Transport",
     "UnknownModelError",
     "Usage",
     "WorkerSnapshot",

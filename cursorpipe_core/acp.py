@@ -22,6 +22,7 @@ from cursorpipe_core.errors import (
     SessionError,
 )
 from cursorpipe_core.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND, Connection, Json, RpcError
+from cursorpipe_core.offers import Grant
 from cursorpipe_core.outcome import judge_rpc
 from cursorpipe_core.prompt import Prompt
 from cursorpipe_core.turn import Turn
@@ -104,6 +105,7 @@ class AcpClient:
         self._client_version = client_version
         self._redact = redact
         self._turns: dict[str, Turn] = {}
+        self._grants: dict[str, Grant] = {}
         self.permissions_refused = 0
 
     @property
@@ -160,21 +162,24 @@ class AcpClient:
             # Silence means signed out, and whatever the words are in which a login is refused, it is.
             raise AuthenticationError from exc
 
-    async def new_session(self, cwd: str) -> AcpSession:
-        """Open a session in the absolute directory ``cwd``.
+    async def new_session(self, cwd: str, grant: Grant | None = None) -> AcpSession:
+        """Open a session in the absolute directory ``cwd``, with the MCP server that ``grant`` is for.
 
         Raises AuthenticationError when a login is missing, and what else the agent's error means.
         """
         result = await self._request(
             "session/new",
-            {"cwd": cwd, "mcpServers": []},
+            {"cwd": cwd, "mcpServers": [] if grant is None else grant.servers},
             phase="session start",
             timeout_s=SESSION_TIMEOUT_S,
         )
         session_id = _member(result, "sessionId")
         if not isinstance(session_id, str):
             raise SessionError("The agent opened a session without an id.")
-        modes = _member(_member(result, "modes"), "availableModes") or ()
+        if grant is not None:
+            self._grants[session_id] = grant
+        modes = _member(_member(result, "modes"), "availableModes")
+        modes = modes if isinstance(modes, list) else ()
         return AcpSession(session_id, [mode["id"] for mode in modes if isinstance(_member(mode, "id"), str)])
 
     async def set_mode(self, session_id: str, mode: str) -> None:
@@ -186,9 +191,11 @@ class AcpClient:
             timeout_s=SESSION_TIMEOUT_S,
         )
 
-    def close_session(self, session_id: str) -> None:
-        """Give a session back, where the agent can take it; there is nothing to wait for."""
-        self._connection.send("session/close", {"sessionId": session_id}, _ignore)
+    def forget_session(self, session_id: str, *, close: bool) -> None:
+        """Take note that a session is used no more; ``close``: give it back, as the agent can take it."""
+        self._grants.pop(session_id, None)
+        if close:
+            self._connection.send("session/close", {"sessionId": session_id}, _ignore)
 
     def prompt(self, session_id: str, prompt: Prompt, turn: Turn, on_end: Callable[[], None]) -> None:
         """Begin a turn: what the agent says goes to ``turn``.
@@ -261,6 +268,8 @@ class AcpClient:
             if isinstance(text, str):
                 turn.thought(text)
         elif kind in ("tool_call", "tool_call_update"):  # a tuple, as it may be of any type
+            if (grant := self._grants.get(params["sessionId"])) is not None:
+                grant.announce(update)
             turn.tool(
                 ToolEvent(
                     str(update.get("toolCallId")), str(update.get("title") or ""), str(update.get("status"))
@@ -304,9 +313,15 @@ class AcpClient:
         if turn is None or turn.ended:
             return {"outcome": "cancelled"}
         options = _member(params, "options")
-        if self._permissions is Permissions.REFUSE:
+        permissions = self._permissions
+        grant = self._grants.get(_member(params, "sessionId"))
+        if grant is not None and grant.covers(params):
+            # The caller's own tools, which the caller runs if it likes to: nothing happens here.
+            permissions = Permissions.ALLOW
+            turn.announced.add(str(_member(_member(params, "toolCall"), "toolCallId")))
+        if permissions is Permissions.REFUSE:
             self.permissions_refused += 1
-        for kind in _WANTED_KINDS[self._permissions]:
+        for kind in _WANTED_KINDS[permissions]:
             for option in options if isinstance(options, list) else ():
                 if _member(option, "kind") == kind:
                     return {"outcome": "selected", "optionId": _member(option, "optionId")}

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from cursorpipe_core.tools import ToolSet
+
 
 class Role(StrEnum):
     """Who speaks in a message."""
@@ -24,12 +26,22 @@ class Backend(StrEnum):
     SUBPROCESS = "subprocess"
 
 
+class ToolWay(StrEnum):
+    """How a turn with its caller's tools came to answer a request; ``PROMPT``: without MCP."""
+
+    NEW = "new"
+    RESUMED = "resumed"
+    REBUILT = "rebuilt"
+    PROMPT = "prompt"
+
+
 class FinishReason(StrEnum):
     """Why an answer ended."""
 
     STOP = "stop"
     LENGTH = "length"
     REFUSAL = "refusal"
+    TOOL_CALLS = "tool_calls"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +59,19 @@ class ToolCall:
     id: str
     name: str
     arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a tool of the caller's gave."""
+
+    text: str
+    images: Sequence[Image] = ()
+
+    @property
+    def size(self) -> int:
+        """The text in UTF-8 bytes."""
+        return utf8_length(well_formed(self.text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +110,25 @@ class JsonFormat:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolUse:
+    """The tools of the caller that an answer may call; ``required``: it has to call one.
+
+    ``parallel``: it may call several at once. ``resumable``: the caller can say which calls results are of.
+    """
+
+    tools: ToolSet
+    required: bool = False
+    parallel: bool = True
+    resumable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class CompletionRequest:
     """A conversation to be continued, and the model that should do it (None: Cursor picks).
 
-    ``client`` says whose request it is, for fairness between those who wait; ``timeout_s`` how long that
-    one waits for a whole answer, where it said so.
+    ``client`` says whose request it is, for fairness between those who wait, and ``owner`` who alone may
+    go on with it where it calls tools; ``timeout_s`` how long that one waits for a whole answer, where it
+    said so.
     """
 
     messages: Sequence[Message]
@@ -98,6 +137,8 @@ class CompletionRequest:
     limits: Limits = Limits()
     answer_format: JsonFormat | None = None
     timeout_s: float | None = None
+    tool_use: ToolUse | None = None
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +153,13 @@ class Model:
 class Began:
     """The agent has begun to answer: which backend, and the model it was pinned to, if any.
 
-    Always the first event of an answer, and only ever one: what failed before it may be tried again.
+    ``tools``: how a turn with its caller's tools came to be here. Always the first event of an answer, and
+    only ever one: what failed before it may be tried again.
     """
 
     backend: Backend
     model: str | None
+    tools: ToolWay | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +196,16 @@ class ToolEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class Calls:
+    """The agent calls tools of the caller's, and waits for what they give.
+
+    A Usage and a Finish follow; the agent's turn goes on when the results come with the next request.
+    """
+
+    calls: Sequence[ToolCall]
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens of a turn. ``estimated``: counted from the text, because the agent reports none.
 
@@ -184,7 +237,7 @@ class Finish:
     reason: FinishReason
 
 
-CompletionEvent = Began | TextDelta | ThoughtDelta | ToolEvent | Usage | Finish
+CompletionEvent = Began | TextDelta | ThoughtDelta | ToolEvent | Calls | Usage | Finish
 
 #: UTF-8 bytes that make a token, for agents that report no usage: English prose has about four
 #: characters to a token, CJK text (three bytes a character) about one token for one or two characters.

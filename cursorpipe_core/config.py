@@ -55,6 +55,22 @@ class Permissions(StrEnum):
     ALLOW = "allow"
 
 
+class ToolsMode(StrEnum):
+    """How an agent is offered its caller's tools; ``auto``: over MCP, else in the prompt."""
+
+    AUTO = "auto"
+    MCP = "mcp"
+    PROMPT = "prompt"
+    OFF = "off"
+
+
+class ToolChecks(StrEnum):
+    """Whose arguments are checked before a call is passed on."""
+
+    ALL = "all"
+    STRICT = "strict"
+
+
 class ConfigIsolation(StrEnum):
     """Whether the agent gets a private ``CURSOR_CONFIG_DIR``; ``auto``: when its credentials come by key."""
 
@@ -323,6 +339,24 @@ class SupervisorSettings:
         least=0.1,
         doc="Seconds a request may wait for its turn before it is answered with 503.",
         reload=True,
+    )
+    tools: ToolsMode = setting(
+        "CURSORPIPE_TOOLS",
+        default=ToolsMode.AUTO,
+        doc="How agents are offered their callers' tools: `mcp`, `prompt`, `auto` (MCP, and the prompt where "
+        "the CLI takes none) or `off`.",
+    )
+    tool_checks: ToolChecks = setting(
+        "CURSORPIPE_TOOL_CHECKS",
+        default=ToolChecks.ALL,
+        doc="Tools whose arguments are checked by their schemas before a call is passed on: `all`, or only "
+        "those that are `strict`.",
+    )
+    tool_park_timeout_s: float = setting(
+        "CURSORPIPE_TOOL_PARK_TIMEOUT_S",
+        default=240.0,
+        least=1,
+        doc="Seconds an agent that has called tools of its caller's waits for their results.",
     )
     worker_max_sessions: int = setting(
         "CURSORPIPE_WORKER_MAX_SESSIONS",

@@ -16,6 +16,11 @@ CursorpipeError
         AgentTimeoutError       the agent did not answer in time               .phase  .seconds
         BacklogError            the reader of an answer fell too far behind
         InvalidOutputError      the answer is not in the format asked for      .violations
+        ToolError               the agent and the caller's tools
+            ToolsUnavailableError   the agent does not take them               .channel
+            ToolChoiceError     no tool was called although one had to be
+            ToolArgumentsError  the agent calls a tool with what it does not take  .violations
+            ToolRoundsError     the agent calls tools without end
 
 The names are those of the house's error table; what each means over HTTP is the server's business.
 """
@@ -144,3 +149,37 @@ class InvalidOutputError(AgentError):
     def __init__(self, violations: Iterable[str]) -> None:
         self.violations = tuple(violations)
         super().__init__(f"The answer is not in the format asked for: {' '.join(self.violations)}")
+
+
+class ToolError(AgentError):
+    """Root of what goes wrong between the agent and its caller's tools."""
+
+
+class ToolsUnavailableError(ToolError):
+    """The agent does not ask for the tools that it is offered; ``channel`` says how it was tried last."""
+
+    def __init__(self, channel: str) -> None:
+        super().__init__(f"The agent does not take the tools it is offered (tried by {channel}).")
+        self.channel = channel
+
+
+class ToolChoiceError(ToolError):
+    """The agent ended its turn without the call that was required, even after it was told so."""
+
+    def __init__(self) -> None:
+        super().__init__("The agent called no tool although one was required.")
+
+
+class ToolArgumentsError(ToolError):
+    """The agent calls a tool with arguments that its schema does not allow, even after it was told so."""
+
+    def __init__(self, tool: str, violations: Iterable[str]) -> None:
+        self.violations = tuple(violations)
+        super().__init__(f"The agent's arguments for '{tool}' are not valid: {' '.join(self.violations)}")
+
+
+class ToolRoundsError(ToolError):
+    """The agent has called tools more often than a turn may."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"The agent has called tools {most} times in one turn, and still goes on.")

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from cursorpipe_core.completion import (
     BYTES_PER_TOKEN,
+    Calls,
     CompletionEvent,
     Finish,
     FinishReason,
@@ -40,8 +41,9 @@ class Limiter:
         for event in events:
             if isinstance(event, TextDelta):
                 self._take(event, passed)
-            elif isinstance(event, Usage):
+            elif isinstance(event, Calls | Usage):
                 self._show(self._held, passed)
+                self._held = ""
                 if not self.over:
                     passed.append(event)
             else:

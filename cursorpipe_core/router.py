@@ -4,65 +4,65 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import AsyncGenerator, Awaitable, Sequence
-from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
-from cursorpipe_core.bounds import bounded
+from cursorpipe_core.attempt import Attempt
 from cursorpipe_core.catalogue import Catalogue
 from cursorpipe_core.completion import (
     Backend,
     Began,
     CompletionEvent,
     CompletionRequest,
-    Finish,
-    FinishReason,
     Limits,
     Model,
-    TextDelta,
+    ToolUse,
 )
-from cursorpipe_core.config import AUTO_MODEL, AgentSettings, Strategy, SupervisorSettings, is_model_name
+from cursorpipe_core.config import (
+    AUTO_MODEL,
+    AgentSettings,
+    Strategy,
+    SupervisorSettings,
+    ToolsMode,
+    is_model_name,
+)
+from cursorpipe_core.endpoint import ToolBridge
 from cursorpipe_core.errors import (
-    AgentCrashError,
     AgentError,
     AgentNotFoundError,
-    AgentTimeoutError,
-    AgentUnavailableError,
-    AuthenticationError,
-    InvalidOutputError,
     InvalidRequestError,
     NetworkError,
-    SessionError,
+    ToolsUnavailableError,
 )
 from cursorpipe_core.instance import Instance
 from cursorpipe_core.limits import Limiter
 from cursorpipe_core.preflight import AgentDescription, describe_agent
-from cursorpipe_core.prompt import Prompt, render
+from cursorpipe_core.prompt import render
+from cursorpipe_core.retries import prepare_retry
 from cursorpipe_core.runner import SubprocessRunner
-from cursorpipe_core.snapshot import Snapshot
+from cursorpipe_core.snapshot import Snapshot, ToolsSnapshot
 from cursorpipe_core.supervisor import Supervisor
+from cursorpipe_core.tool_notes import with_notes
+from cursorpipe_core.tool_prompt import describe, with_tools_by_prompt
+from cursorpipe_core.tool_turns import ToolTurns
 from cursorpipe_core.turn import Clocks, Dialogue, Turn
 from cursorpipe_core.warm import WarmModels
 from cursorpipe_core.worker import AgentWorker
 
 if TYPE_CHECKING:
-    from cursorpipe_core.structured import AnswerFormat, Reading
+    from cursorpipe_core.structured import AnswerFormat
 
 logger = logging.getLogger(__name__)
-
-Begun = TypeVar("Begun")
 
 #: Seconds before the second try after a loss of the connection to Cursor, which may pass.
 NETWORK_PAUSE_S = 1.0
 
-#: Failures of one process or one moment: another try, elsewhere if there is an elsewhere, may do better.
-_WORTH_A_RETRY = (AgentCrashError, AgentTimeoutError, SessionError, NetworkError)
-#: Failures of ACP that print mode does not share: it needs no worker, and finds some logins that ACP
-#: does not (CLI contract §4.2).
-_WORTH_A_FALLBACK = (*_WORTH_A_RETRY, AgentUnavailableError, AuthenticationError)
+#: What the names of the models have in them that do not trust tools in a prompt.
+_WARY_FAMILIES = ("claude", "sonnet", "opus", "haiku")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,7 @@ class Router:
 
     def __init__(self, agent: AgentSettings, supervision: SupervisorSettings) -> None:
         self._agent = agent
+        self._supervision = supervision
         self._strategy = supervision.strategy
         self._queue_timeout_s = supervision.queue_timeout_s
         self._clocks = _clocks(agent)
@@ -96,6 +97,7 @@ class Router:
             max_waiting=supervision.max_queue,
         )
         self._catalogue = Catalogue(agent, self._instance)
+        self._tools: ToolTurns | None = None
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -118,6 +120,7 @@ class Router:
         Only settings whose ``reload`` is set may differ from those so far.
         """
         self._agent = agent
+        self._supervision = supervision
         self._queue_timeout_s = supervision.queue_timeout_s
         self._clocks = _clocks(agent)
         self._supervisor.adopt(agent, supervision)
@@ -127,8 +130,40 @@ class Router:
         )
         self._catalogue.adopt(agent)
 
-    def route(self, model: str | None) -> Route:
-        """Decide by the strategy and the model; raises InvalidRequestError for what cannot be a name."""
+    @asynccontextmanager
+    async def serve_tools(self, bridge: ToolBridge) -> AsyncIterator[None]:
+        """Offer callers' tools to agents by ``bridge`` until this is left, as far as the settings want it."""
+        by_prompt = self._supervision.tools in (ToolsMode.PROMPT, ToolsMode.OFF)
+        if by_prompt or self._strategy is Strategy.SUBPROCESS:
+            yield
+            return
+        tools = ToolTurns(
+            bridge,
+            agent=self._agent,
+            settings=self._supervision,
+            any_worker=self._supervisor.any_worker,
+            describe=self.describe_agent,
+        )
+        async with tools:
+            self._tools = tools
+            try:
+                yield
+            finally:
+                self._tools = None
+
+    @property
+    def takes_tools(self) -> bool:
+        """Whether an answer can call its caller's tools, in whatever way."""
+        return self._supervision.tools is not ToolsMode.OFF
+
+    def route(self, model: str | None, *, tools: bool = False) -> Route:
+        """Decide by the strategy and the model; raises InvalidRequestError for what cannot be a name.
+
+        With ``tools`` of the caller's a model goes to a warm worker of its own: print mode takes none.
+        """
+        if tools and self._strategy is Strategy.SUBPROCESS and self._supervision.tools is ToolsMode.MCP:
+            raise InvalidRequestError("Tools need ACP, which CURSORPIPE_STRATEGY leaves out.", param="tools")
+        tools = tools and self._tools is not None
         model = None if model is None else self._catalogue.resolve(model)
         if model is None or model == AUTO_MODEL:
             subprocess = self._strategy is Strategy.SUBPROCESS
@@ -137,7 +172,7 @@ class Router:
             raise InvalidRequestError("The model is not a name that a model can have.", param="model")
         if self._strategy is Strategy.ACP:
             return Route(Backend.ACP, None, ignored_model=True)
-        warm = self._strategy is Strategy.AUTO and self._warm.covers(model)
+        warm = tools or (self._strategy is Strategy.AUTO and self._warm.covers(model))
         return Route(Backend.ACP if warm else Backend.SUBPROCESS, model, ignored_model=False)
 
     def complete(self, request: CompletionRequest) -> AsyncGenerator[list[CompletionEvent], None]:
@@ -149,16 +184,59 @@ class Router:
         have side effects. Closing the generator stops the agent. Raises InvalidRequestError at once for
         a model that cannot be one and a schema that is none.
         """
-        route = self.route(request.model)
+        use = request.tool_use
+        route = self.route(request.model, tools=use is not None)
         wanted = _wanted_format(request)
-        prompt = render(wanted.instruct(request.messages) if wanted else request.messages)
-        attempt = _Attempt(route, prompt, request, self._clocks)
-        events = self._attempts(attempt) if wanted is None else self._formatted(attempt, wanted)
+        messages = request.messages
+        if use is not None:
+            messages = with_notes(request, use) if self._tools else [describe(use), *messages]
+        prompt = render(wanted.instruct(messages) if wanted else messages)
+        # An answer in a format, and one in which blocks are calls, may have to be corrected.
+        keep = wanted is not None or (use is not None and self._tools is None)
+        attempt = Attempt(route.backend, route.model, prompt, request, clocks=self._clocks, keep=keep)
+        if use is None:
+            if self._tools is not None:
+                self._tools.let_go(request)
+            events = self._attempts(attempt)
+        elif self._tools is None:
+            events = with_tools_by_prompt(attempt, use, self._attempts(attempt))
+        else:
+            events = self._with_tools(self._tools, attempt, request, use)
+        if wanted is not None:
+            events = _formatted(attempt, wanted, events)
         if request.limits == Limits():
             return events
         return _limited(events, Limiter(request.limits, prompt_bytes=prompt.size))
 
-    async def _attempts(self, attempt: _Attempt) -> AsyncGenerator[list[CompletionEvent], None]:
+    async def _with_tools(
+        self, tools: ToolTurns, attempt: Attempt, request: CompletionRequest, use: ToolUse
+    ) -> AsyncGenerator[list[CompletionEvent], None]:
+        """Yield the events of an answer that may call tools, by MCP or, as a last resort, by the prompt."""
+        by_mcp = tools.complete(
+            attempt,
+            request,
+            use,
+            lease=self._lease,
+            may_retry=partial(prepare_retry, fall_back=False),
+        )
+        try:
+            async with aclosing(by_mcp) as batches:
+                async for batch in batches:
+                    yield batch
+        except ToolsUnavailableError:
+            if attempt.begun or self._supervision.tools is ToolsMode.MCP or _is_wary(attempt.model):
+                raise
+        else:
+            return
+        messages = [describe(use), *request.messages]
+        wanted = _wanted_format(request)
+        attempt.prompt = render(wanted.instruct(messages) if wanted else messages)
+        attempt.keep = True
+        async with aclosing(with_tools_by_prompt(attempt, use, self._attempts(attempt))) as batches:
+            async for batch in batches:
+                yield batch
+
+    async def _attempts(self, attempt: Attempt) -> AsyncGenerator[list[CompletionEvent], None]:
         """Yield the events of one turn, on a second try if it has to be."""
         while True:
             try:
@@ -175,51 +253,15 @@ class Router:
             except AgentError as exc:
                 # Before another place is asked for: the one that is held may be the only one.
                 attempt.end_dialogue()
-                if attempt.begun or not self._prepare_retry(attempt, exc):
+                if attempt.begun or not prepare_retry(
+                    attempt, exc, fall_back=self._strategy is Strategy.AUTO
+                ):
                     raise exc.of_request(begun=attempt.begun) from exc
                 logger.info("one more try, by %s: %s", attempt.backend, exc)
                 if isinstance(exc, NetworkError):
                     await asyncio.sleep(min(NETWORK_PAUSE_S, attempt.seconds_left()))
             else:
                 return
-
-    async def _formatted(
-        self, attempt: _Attempt, wanted: AnswerFormat
-    ) -> AsyncGenerator[list[CompletionEvent], None]:
-        """Yield the events of an answer in a format: its text at once and only when it is valid.
-
-        An answer that is not valid is corrected once, in the same session.
-        """
-        answer = wanted.gather()
-        try:
-            async with aclosing(self._attempts(attempt)) as batches:
-                async for batch in batches:
-                    if passed := answer.take(batch):
-                        yield passed
-            text = answer.text()
-            reading = await _check(attempt, wanted, text)
-            if reading.violations and answer.reason is FinishReason.STOP:
-                logger.info("the answer is corrected: %d violations", len(reading.violations))
-                correction = Prompt(wanted.correction(reading.violations))
-                turn = self._turn(attempt, correction)
-                attempt.go_on(correction, turn)
-                try:
-                    while batch := await turn.read():
-                        if passed := answer.take(batch):
-                            yield passed
-                finally:
-                    turn.close()
-                text = answer.text()
-                reading = await _check(attempt, wanted, text)
-            if answer.reason is FinishReason.STOP and reading.violations:
-                raise InvalidOutputError(reading.violations)
-        except AgentError as exc:
-            raise exc.of_request(begun=attempt.begun) from exc
-        finally:
-            attempt.end_dialogue()
-        # What the agent itself cut short or refused to say is passed on as it is.
-        whole = answer.reason is FinishReason.STOP
-        yield [TextDelta([reading.text if whole else text]), answer.usage, Finish(answer.reason)]
 
     async def with_effort(self, model: str, effort: str) -> str | None:
         """Return the variant of a model that thinks this hard; None if there is none, or nobody knows."""
@@ -258,11 +300,17 @@ class Router:
             draining=self._supervisor.draining + self._warm.draining,
             subprocesses=self._runner.in_flight,
             waiting=self._supervisor.waiting + self._warm.waiting + self._runner.waiting,
+            tools=self._tools_snapshot(),
         )
 
-    async def _begin(self, attempt: _Attempt) -> Turn:
+    def _tools_snapshot(self) -> ToolsSnapshot:
+        if self._tools is not None:
+            return self._tools.snapshot()
+        return ToolsSnapshot(channel=None if self._supervision.tools is ToolsMode.OFF else "prompt")
+
+    async def _begin(self, attempt: Attempt) -> Turn:
         """Begin a turn by the attempt's backend; raises what keeps it from beginning."""
-        turn = self._turn(attempt, attempt.prompt)
+        turn = attempt.turn(attempt.prompt)
         try:
             attempt.dialogue = await self._dialogue(attempt, turn)
         except BaseException:
@@ -270,14 +318,11 @@ class Router:
             raise
         return turn
 
-    async def _dialogue(self, attempt: _Attempt, turn: Turn) -> Dialogue:
+    async def _dialogue(self, attempt: Attempt, turn: Turn) -> Dialogue:
         """Begin a turn: at once where there is a place and a session, else within the request's time."""
         prompt, keep = attempt.prompt, attempt.keep
         if attempt.backend is Backend.ACP:
-            worker = self._lease_now(attempt)
-            if worker is None:
-                worker = await attempt.in_time(self._lease(attempt))
-            attempt.worker = worker
+            attempt.worker = worker = await self._lease(attempt)
             begun = worker.begin_now(prompt, turn, keep=keep)
             if begun is not None:
                 return begun
@@ -293,84 +338,22 @@ class Router:
             )
         )
 
-    def _lease_now(self, attempt: _Attempt) -> AgentWorker | None:
+    async def _lease(self, attempt: Attempt) -> AgentWorker:
+        """Return a worker with a place reserved: at once if there is one, else within the request's time."""
+        timeout_s, before = self._queue_timeout_s, attempt.worker
         if attempt.model is None:
-            return self._supervisor.lease_now(other_than=attempt.worker)
-        return self._warm.lease_now(attempt.model, other_than=attempt.worker)
-
-    async def _lease(self, attempt: _Attempt) -> AgentWorker:
-        if attempt.model is None:
-            return await self._supervisor.lease(
-                attempt.client, self._queue_timeout_s, other_than=attempt.worker
-            )
-        return await self._warm.lease(
-            attempt.model, attempt.client, self._queue_timeout_s, other_than=attempt.worker
-        )
-
-    @staticmethod
-    def _turn(attempt: _Attempt, prompt: Prompt) -> Turn:
-        return Turn(prompt_bytes=prompt.size, clocks=attempt.clocks, left_s=attempt.seconds_left())
-
-    def _prepare_retry(self, attempt: _Attempt, failure: AgentError) -> bool:
-        """Choose how to try again; returns whether to."""
-        if attempt.retried or attempt.seconds_left() <= 0:
-            return False
-        if isinstance(failure, AgentTimeoutError) and attempt.prompted:
-            return False  # it may well be at work, silently
-        attempt.retried = True
-        if attempt.backend is Backend.ACP and self._strategy is Strategy.AUTO:
-            attempt.backend = Backend.SUBPROCESS
-            return isinstance(failure, _WORTH_A_FALLBACK)
-        return isinstance(failure, _WORTH_A_RETRY)
+            worker = self._supervisor.lease_now(other_than=before)
+            lease = partial(self._supervisor.lease, attempt.client)
+        else:
+            worker = self._warm.lease_now(attempt.model, other_than=before)
+            lease = partial(self._warm.lease, attempt.model, attempt.client)
+        if worker is not None:
+            return worker
+        return await attempt.in_time(lease(timeout_s, other_than=before))
 
 
 def _clocks(agent: AgentSettings) -> Clocks:
     return Clocks(agent.first_event_timeout_s, agent.idle_timeout_s, agent.request_timeout_s)
-
-
-class _Attempt:
-    """Where one request stands: how it is being tried, and what of its time is left."""
-
-    def __init__(self, route: Route, prompt: Prompt, request: CompletionRequest, clocks: Clocks) -> None:
-        self.backend = route.backend
-        self.model = route.model
-        self.prompt = prompt
-        self.client = request.client
-        #: An answer in a format may have to be corrected where it was given.
-        self.keep = request.answer_format is not None
-        if request.timeout_s is not None and request.timeout_s < clocks.total_s:
-            clocks = replace(clocks, total_s=request.timeout_s)
-        self.clocks = clocks
-        self.worker: AgentWorker | None = None
-        self.prompted = False
-        self.begun = False
-        self.retried = False
-        self.dialogue: Dialogue | None = None
-        self._deadline = time.monotonic() + self.clocks.total_s
-
-    def seconds_left(self) -> float:
-        return self._deadline - time.monotonic()
-
-    async def in_time(self, work: Awaitable[Begun]) -> Begun:
-        """Wait for a step of the beginning, at most for the rest of the request's time."""
-        async with bounded("request", self.seconds_left(), of=self.clocks.total_s):
-            return await work
-
-    def go_on(self, prompt: Prompt, turn: Turn) -> None:
-        """Begin another turn where the last one was; there was one."""
-        if self.dialogue is not None:
-            self.dialogue.go_on(prompt, turn)
-
-    def end_dialogue(self) -> None:
-        if self.dialogue is not None:
-            self.dialogue.close()
-            self.dialogue = None
-
-
-async def _check(attempt: _Attempt, wanted: AnswerFormat, text: str) -> Reading:
-    """Read an answer in its format, in a thread, within the time that the request has left."""
-    async with bounded("request", attempt.seconds_left(), of=attempt.clocks.total_s):
-        return await asyncio.to_thread(wanted.read, text)
 
 
 def _wanted_format(request: CompletionRequest) -> AnswerFormat | None:
@@ -380,6 +363,19 @@ def _wanted_format(request: CompletionRequest) -> AnswerFormat | None:
     from cursorpipe_core.structured import AnswerFormat  # noqa: PLC0415
 
     return AnswerFormat(request.answer_format)
+
+
+def _formatted(
+    attempt: Attempt, wanted: AnswerFormat, events: AsyncGenerator[list[CompletionEvent], None]
+) -> AsyncGenerator[list[CompletionEvent], None]:
+    from cursorpipe_core.formatted import formatted  # noqa: PLC0415 — as above
+
+    return formatted(attempt, wanted, events)
+
+
+def _is_wary(model: str | None) -> bool:
+    """Whether a model is likely to take tools in its prompt for an attempt to mislead it."""
+    return model is not None and any(family in model.lower() for family in _WARY_FAMILIES)
 
 
 async def _limited(

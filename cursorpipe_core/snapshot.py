@@ -39,6 +39,29 @@ class WorkerSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolsSnapshot:
+    """How callers' tools fare.
+
+    ``channel`` is how agents come to them, None if in no way; ``proven``: one has. ``parked`` turns wait for
+    results now; the others count since the start: calls and the groups in which they were handed out,
+    requests by how they came to be answered, turns that waited too long, that their agent left, and requests
+    refused because too many waited.
+    """
+
+    channel: str | None
+    proven: bool = False
+    parked: int = 0
+    calls: int = 0
+    groups: int = 0
+    new: int = 0
+    resumed: int = 0
+    rebuilt: int = 0
+    expired: int = 0
+    died: int = 0
+    refused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """The whole agent side. ``ready``: a request made now would be served; ``reason`` says why not.
 
@@ -53,3 +76,4 @@ class Snapshot:
     draining: int
     subprocesses: int
     waiting: int
+    tools: ToolsSnapshot

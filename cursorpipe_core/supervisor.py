@@ -98,6 +98,7 @@ class Supervisor:
         self._lives: set[asyncio.Task[None]] = set()
         self._recycling: asyncio.Task[None] | None = None
         self._draining = 0
+        self._some_ready = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         self._slot_tasks = [
@@ -124,9 +125,9 @@ class Supervisor:
         return self._line.waiting
 
     @property
-    def in_flight(self) -> int:
-        """How many turns are open."""
-        return sum(slot.worker.in_flight for slot in self._slots if slot.worker is not None)
+    def in_use(self) -> bool:
+        """Whether a turn is open, or waits for its caller."""
+        return any(slot.worker.in_use for slot in self._slots if slot.worker is not None)
 
     @property
     def draining(self) -> int:
@@ -147,6 +148,15 @@ class Supervisor:
                 slot.worker.adopt(agent)
         self._line.max_waiting = settings.max_queue
         self._line.wake()
+
+    async def any_worker(self) -> AgentWorker:
+        """Wait for a worker that serves, and return it without a place: for what is no request's."""
+        while True:
+            await self._some_ready.wait()
+            for slot in self._slots:
+                if slot.state is SlotState.READY and slot.worker is not None and slot.worker.serves:
+                    return slot.worker
+            self._some_ready.clear()
 
     def lease_now(self, *, other_than: AgentWorker | None = None) -> AgentWorker | None:
         """Return a worker as ``lease`` does, if there is no need to wait for one."""
@@ -318,6 +328,8 @@ class Supervisor:
 
     def _move(self, slot: Slot, state: SlotState) -> None:
         slot.state = state
+        if state is SlotState.READY:
+            self._some_ready.set()
         if (hopeless := self._hopeless()) is not None:
             self._line.fail(hopeless)
         else:

@@ -77,6 +77,10 @@ class Turn:
         self._deadline = self._seen_at + left_s
         self._timer = self._loop.call_at(self._next_look(), self._look)
         self.on_abandoned: Callable[[], None] = _nothing
+        #: Called when the answer is decided.
+        self.on_ended: Callable[[], None] = _nothing
+        #: The agent's ids of the uses of tools that it has told of.
+        self.announced: set[str] = set()
 
     @property
     def ended(self) -> bool:
@@ -103,8 +107,9 @@ class Turn:
         self._say(ThoughtDelta, text)
 
     def tool(self, event: ToolEvent) -> None:
-        """Take the news of one of the agent's own tools."""
+        """Take the news of a tool that the agent uses, one of its own or one of its caller's."""
         self._mark()
+        self.announced.add(event.call_id)
         self._put(event)
 
     def finish(self, reason: FinishReason, usage: Usage | None = None) -> None:
@@ -141,24 +146,68 @@ class Turn:
 
         For one reader. Raises the error of a turn that failed, once what came before it is read.
         """
-        while True:
-            if self._events:
-                self._weigh()
-                batch, self._events = self._events, []
-                self._weighed = self._backlog = 0
-                self._open = None
-                return batch
-            if self._error is not None:
-                raise self._error
-            if self._ended:
-                return []
+        while (batch := self._ready()) is None:
             self._waiter = self._loop.create_future()
             await self._waiter
+        return batch
+
+    async def read_within(self, seconds: float) -> list[CompletionEvent] | None:
+        """Return what ``read`` returns; None after so many seconds of silence, or at a call."""
+        if (batch := self._ready()) is None:
+            self._waiter = self._loop.create_future()
+            timer = self._loop.call_later(seconds, self._wake)
+            try:
+                await self._waiter
+            finally:
+                timer.cancel()
+            batch = self._ready()
+        return batch
+
+    def pause(self) -> None:
+        """Stop the clocks: from here on the agent waits for its caller."""
+        self._timer.cancel()
+
+    def go_on(self, *, left_s: float, prompt_bytes: int) -> None:
+        """Start the clocks anew: the agent has what it waited for, and its caller waits ``left_s`` at most.
+
+        What is said from here on is counted by itself, with ``prompt_bytes`` as what was asked.
+        """
+        self._prompt_bytes = prompt_bytes
+        self._answer_bytes = self._thought_bytes = 0
+        self._seen_at = self._now()
+        self._deadline = self._seen_at + left_s
+        if not self._ended:
+            self._timer = self._loop.call_at(self._next_look(), self._look)
+
+    def called(self) -> None:
+        """Take the news that the agent calls a tool of the caller's: what it said before is no error."""
+        self._mark()
+        self._words_seen = True
+        if rest := self._hold_back.rest():
+            self._say(TextDelta, rest)
+        self._wake()
+
+    def usage_so_far(self) -> Usage:
+        """Return the estimated usage since the beginning, or since it last went on."""
+        self._weigh()
+        return self._estimate()
 
     def close(self) -> None:
         """Leave: no more is read. Tells the backend if the agent is still at work. Idempotent."""
         self._events.clear()
-        self._stop(None)
+        self.stop(None)
+
+    def _ready(self) -> list[CompletionEvent] | None:
+        """Return what can be read now, and None if the reader has to wait."""
+        if self._events:
+            self._weigh()
+            batch, self._events = self._events, []
+            self._weighed = self._backlog = 0
+            self._open = None
+            return batch
+        if self._error is not None:
+            raise self._error
+        return [] if self._ended else None
 
     def _say(self, kind: type[TextDelta | ThoughtDelta], text: str) -> None:
         if self._ended:
@@ -166,7 +215,7 @@ class Turn:
         if self._backlog > MAX_BACKLOG:
             self._events.clear()
             self._weighed = 0
-            self._stop(BacklogError("The answer was not read for too long; its turn was ended."))
+            self.stop(BacklogError("The answer was not read for too long; its turn was ended."))
             return
         self._backlog += len(text)
         if kind is self._open:
@@ -200,8 +249,9 @@ class Turn:
         self._error = error
         self._timer.cancel()
         self._wake()
+        self.on_ended()
 
-    def _stop(self, error: CursorpipeError | None) -> None:
+    def stop(self, error: CursorpipeError | None) -> None:
         """End the turn before the agent has, and tell the backend."""
         if not self._ended:
             self._end(error)
@@ -227,9 +277,9 @@ class Turn:
             else (clocks.first_event_s, "first sign of work")
         )
         if now >= self._deadline:
-            self._stop(AgentTimeoutError("request", clocks.total_s))
+            self.stop(AgentTimeoutError("request", clocks.total_s))
         elif self._begun and now >= self._seen_at + patience:
-            self._stop(AgentTimeoutError(phase, patience))
+            self.stop(AgentTimeoutError(phase, patience))
         else:
             self._timer = self._loop.call_at(self._next_look(), self._look)
 
@@ -269,6 +319,16 @@ class Dialogue(Protocol):
 
     def close(self) -> None:
         """Give the session back, after the turn that may be running. Idempotent."""
+
+
+class ToolDialogue(Dialogue, Protocol):
+    """A dialogue that can wait for its caller, without the place that it has while it is at work."""
+
+    def park(self) -> None:
+        """Give the place back for a while. Idempotent."""
+
+    def unpark(self) -> None:
+        """Take the place again. Idempotent."""
 
 
 def _weigh(event: TextDelta | ThoughtDelta) -> tuple[str, int]:

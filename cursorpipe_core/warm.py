@@ -43,8 +43,8 @@ class WarmModel:
 
     @property
     def idle(self) -> bool:
-        """Whether nobody is served or waits."""
-        return not (self.supervisor.in_flight or self.supervisor.waiting)
+        """Whether nobody is served or waits, nor has a turn that waits for its tools."""
+        return not (self.supervisor.in_use or self.supervisor.waiting)
 
 
 class WarmModels:

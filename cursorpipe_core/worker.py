@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -12,6 +13,7 @@ from typing import Self
 
 from cursorpipe_core.acp import AcpClient, AcpSession, Capabilities
 from cursorpipe_core.bounds import bounded
+from cursorpipe_core.command import run_command
 from cursorpipe_core.config import AgentSettings
 from cursorpipe_core.errors import (
     AgentCrashError,
@@ -19,18 +21,28 @@ from cursorpipe_core.errors import (
     CursorpipeError,
     InvalidRequestError,
     SessionError,
+    ToolsUnavailableError,
 )
 from cursorpipe_core.habitat import Habitat, habitat
 from cursorpipe_core.instance import Instance
+from cursorpipe_core.offers import Offer
 from cursorpipe_core.outcome import judge_exit
 from cursorpipe_core.process import ChildProcess, resident_bytes
 from cursorpipe_core.prompt import Prompt
 from cursorpipe_core.sessions import SessionDispenser
-from cursorpipe_core.turn import Dialogue, Turn
+from cursorpipe_core.tool_room import ToolRoom, furnish
+from cursorpipe_core.turn import Dialogue, ToolDialogue, Turn
 from cursorpipe_core.version import __version__
+from cursorpipe_core.worker_session import WorkerSession
 
 logger = logging.getLogger(__name__)
 
+#: Seconds an agent may take to ask a server for its tools; the slowest took six from a cold start.
+LISTED_WITHIN_S = 10.0
+#: Seconds the CLI may take to approve a server.
+ENABLE_TIMEOUT_S = 10.0
+#: Seconds that it then gets to take them in, which it does beside what it does with a prompt.
+SETTLE_S = 0.02
 #: Seconds an agent may take to confirm a cancelled turn; it does so within milliseconds (CLI contract
 #: §4.8). One that does not is still generating, and its process is replaced.
 CANCEL_TIMEOUT_S = 5.0
@@ -80,11 +92,13 @@ class AgentWorker:
         self._capabilities: Capabilities
         self._pid: int | None = None
         self._in_flight = 0
+        self._parked = 0
         self._sessions_opened = 0
         self._started_at = 0.0
         self._heard_at = 0.0
         self._cancelled: dict[str, asyncio.TimerHandle] = {}
         self._given_up: set[str] = set()
+        self._rooms = itertools.count(1)
         self.notes: list[str] = []
 
     @property
@@ -101,6 +115,11 @@ class AgentWorker:
     def in_flight(self) -> int:
         """How many turns are open, cancelled ones included until the agent has confirmed them."""
         return self._in_flight
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a turn is open, or waits for its caller."""
+        return not self._idle.is_set()
 
     @property
     def sessions_ready(self) -> int:
@@ -134,9 +153,19 @@ class AgentWorker:
     def release(self) -> None:
         """Give a place back; wakes those who wait for one."""
         self._in_flight -= 1
-        if not self._in_flight:
+        if not (self._in_flight or self._parked):
             self._idle.set()
         self._on_release()
+
+    def park(self) -> None:
+        """Give a place back while its turn waits for its caller; the turn still keeps the process."""
+        self._parked += 1
+        self.release()
+
+    def unpark(self) -> None:
+        """Take the place of such a turn again, whether there is one or not."""
+        self._parked -= 1
+        self.reserve()
 
     def begin_now(self, prompt: Prompt, turn: Turn, *, keep: bool = False) -> Dialogue | None:
         """Begin a turn, in a reserved place and an unused session; what happens goes to ``turn``.
@@ -145,9 +174,11 @@ class AgentWorker:
         for other turns until the dialogue is closed. Raises InvalidRequestError for images that the agent
         does not take.
         """
-        if prompt.images and not self._capabilities.images:
+        try:
+            self._check_images(prompt)
+        except InvalidRequestError:
             self.release()
-            raise InvalidRequestError("The agent takes no images.", param="messages")
+            raise
         session_id = self._dispenser.take_now()
         return None if session_id is None else self._begin(session_id, prompt, turn, keep=keep)
 
@@ -163,13 +194,62 @@ class AgentWorker:
             raise
         return self._begin(session_id, prompt, turn, keep=keep)
 
-    def _begin(self, session_id: str, prompt: Prompt, turn: Turn, *, keep: bool) -> Dialogue:
-        session = _Session(self, session_id, keep=keep)
+    async def open_with(self, offer: Offer, *, wait: bool) -> str:
+        """Open a session of its own that has an MCP server; returns its id.
+
+        With ``wait`` only once the agent has asked for the server's tools: some would take a prompt without
+        them. Raises what keeps a session from being opened, and ToolsUnavailableError if it does not ask.
+        """
+        room = await asyncio.to_thread(furnish, self._place, next(self._rooms), offer)
+        if offer.by_file:
+            await run_command(
+                (*self._settings.command(), "mcp", "enable", offer.address.name),
+                env=self._place.env,
+                cwd=room.cwd,
+                timeout=ENABLE_TIMEOUT_S,
+                what="approval of a server",
+            )
+        session_id = await self._open_session(room)
+        try:
+            if wait and not offer.endpoint.listed.is_set():
+                async with asyncio.timeout(LISTED_WITHIN_S):
+                    await offer.endpoint.listed.wait()
+                await asyncio.sleep(SETTLE_S)
+        except BaseException as exc:
+            self.close_session(session_id)
+            if isinstance(exc, TimeoutError):
+                raise ToolsUnavailableError(offer.address.transport) from None
+            raise
+        return session_id
+
+    def begin_in(self, session_id: str, prompt: Prompt, turn: Turn) -> ToolDialogue:
+        """Begin a turn, in a reserved place and a session that ``open_with`` opened.
+
+        Raises InvalidRequestError for images that the agent does not take; the session is closed then.
+        """
+        try:
+            self._check_images(prompt)
+        except InvalidRequestError:
+            self.close_session(session_id)
+            self.release()
+            raise
+        return self._begin(session_id, prompt, turn, keep=True)
+
+    def close_session(self, session_id: str) -> None:
+        """Give back a session in which nothing goes on."""
+        self._client.forget_session(session_id, close=self._capabilities.close_session)
+
+    def _begin(self, session_id: str, prompt: Prompt, turn: Turn, *, keep: bool) -> WorkerSession:
+        session = WorkerSession(self, session_id, keep=keep)
         if turn.ended:  # its time ran out while the session was opened
             session.give_back()
         else:
             session.go_on(prompt, turn)
         return session
+
+    def _check_images(self, prompt: Prompt) -> None:
+        if prompt.images and not self._capabilities.images:
+            raise InvalidRequestError("The agent takes no images.", param="messages")
 
     def start_turn(self, session_id: str, prompt: Prompt, turn: Turn, on_end: Callable[[], None]) -> None:
         """Begin a turn in a session; ``on_end`` is called when it is free again."""
@@ -302,12 +382,12 @@ class AgentWorker:
             self.retire(exc)
             self._client.close(exc)
 
-    async def _open_session(self) -> str:
+    async def _open_session(self, room: ToolRoom | None = None) -> str:
         try:
-            session = await self._try_session()
+            session = await self._try_session(room)
         except SessionError:
             # "Failed to initialize session services" passes (CLI contract §4.3).
-            session = await self._try_session()
+            session = await self._try_session(room)
         mode = self._settings.mode
         if mode in session.modes:
             try:
@@ -318,8 +398,10 @@ class AgentWorker:
             self._note(f"The agent does not offer the mode '{mode}'; it works in its own default.")
         return session.id
 
-    async def _try_session(self) -> AcpSession:
-        session = await self._client.new_session(self._place.cwd)
+    async def _try_session(self, room: ToolRoom | None) -> AcpSession:
+        session = await self._client.new_session(
+            room.cwd if room else self._place.cwd, room.grant if room else None
+        )
         self._sessions_opened += 1
         return session
 
@@ -349,44 +431,8 @@ class AgentWorker:
         timer = self._cancelled.pop(session_id, None)
         if timer is not None:
             timer.cancel()
-        if self._capabilities.close_session:
-            self._client.close_session(session_id)
+        self.close_session(session_id)
         self.release()
-
-
-class _Session:
-    """A session of a worker in the hands of one request."""
-
-    def __init__(self, worker: AgentWorker, session_id: str, *, keep: bool) -> None:
-        self._worker = worker
-        self._id = session_id
-        self._keep = keep
-        self._busy = False
-        self._over = False
-
-    def go_on(self, prompt: Prompt, turn: Turn) -> None:
-        self._busy = True
-        turn.on_abandoned = self._abandon
-        self._worker.start_turn(self._id, prompt, turn, self._turn_ended)
-
-    def close(self) -> None:
-        self._keep = False
-        if not self._busy:
-            self.give_back()
-
-    def give_back(self) -> None:
-        if not self._over:
-            self._over = True
-            self._worker.end_session(self._id)
-
-    def _abandon(self) -> None:
-        self._keep = False
-        self._worker.abandon(self._id)
-
-    def _turn_ended(self) -> None:
-        self._busy = False
-        if not self._keep:
-            self.give_back()
 
 
 async def _end_task(task: asyncio.Task[None]) -> None:

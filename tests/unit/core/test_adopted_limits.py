@@ -10,7 +10,16 @@ from typing import Any
 
 import pytest
 
-from cursorpipe_core import AgentSettings, Router, SupervisorSettings, specs
+from cursorpipe_core import (
+    Address,
+    AgentSettings,
+    Endpoint,
+    Router,
+    SupervisorSettings,
+    ToolBridge,
+    Transport,
+    specs,
+)
 from cursorpipe_core.errors import QueueFullError
 from cursorpipe_core.instance import Instance
 from cursorpipe_core.line import WaitingLine
@@ -50,6 +59,16 @@ def numbers_within(thing: object, seen: set[int]) -> Iterator[float]:
         yield from numbers_within(part, seen)
 
 
+class NoBridge(ToolBridge):
+    """A bridge by which no tool is ever offered."""
+
+    async def open(self, endpoint: Endpoint, transport: Transport) -> Address:
+        raise AssertionError((endpoint, transport))
+
+    def close(self, endpoint: Endpoint) -> None:
+        raise AssertionError(endpoint)
+
+
 async def test_no_part_of_the_router_keeps_a_limit_of_before() -> None:
     numbers = count(1_000_001)
     before = [unlike_each_other(cls, numbers) for cls in (AgentSettings, SupervisorSettings)]
@@ -57,9 +76,10 @@ async def test_no_part_of_the_router_keeps_a_limit_of_before() -> None:
     router = Router(AgentSettings(**before[0]), SupervisorSettings(**before[1]))
     old = {value for part in before for value in part.values()}
     new = {value for part in after for value in part.values()}
-    assert old <= set(numbers_within(router, set()))
-    router.adopt(AgentSettings(**after[0]), SupervisorSettings(**after[1]))
-    kept = set(numbers_within(router, set()))
+    async with router.serve_tools(NoBridge()):
+        assert old <= set(numbers_within(router, set()))
+        router.adopt(AgentSettings(**after[0]), SupervisorSettings(**after[1]))
+        kept = set(numbers_within(router, set()))
     assert new <= kept
     assert not old & kept
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cursorpipe_core import structured
+from cursorpipe_core import schema_check
 from cursorpipe_core.completion import JsonFormat, Message, Role
 from cursorpipe_core.errors import InvalidRequestError
 from cursorpipe_core.structured import AnswerFormat
@@ -107,14 +107,14 @@ def test_a_reference_within_the_schema_may_use_its_id() -> None:
 
 
 def test_a_pattern_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(structured, "VALIDATION_TIMEOUT_S", 0.02)
+    monkeypatch.setattr(schema_check, "VALIDATION_TIMEOUT_S", 0.02)
     answer = json.dumps("a" * 5000 + "!")
     (violation,) = by({"pattern": r"^(\w+\s?)*$|^(a|a)*$"}).read(answer).violations
     assert "too long" in violation
 
 
 def test_all_the_patterns_of_an_answer_share_one_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(structured, "VALIDATION_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(schema_check, "VALIDATION_TIMEOUT_S", 0.0)
     (violation,) = by({"items": {"pattern": "a"}}).read('["a", "a"]').violations
     assert "more work" in violation
 
@@ -129,7 +129,7 @@ def test_equal_items_are_found(items: list[Any], unique: bool) -> None:
 
 @pytest.mark.parametrize("doubling", [False, True])
 def test_a_schema_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch, doubling: bool) -> None:
-    monkeypatch.setattr(structured, "MAX_REFERENCES", 500)
+    monkeypatch.setattr(schema_check, "MAX_REFERENCES", 500)
     schema: dict[str, Any] = {"$ref": "#"}
     if doubling:
         levels = {f"d{n}": {"allOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(30)}
