@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 from aiohttp import web
 
 from cursorpipe_core import Router
 from cursorpipe_server.auth import bearer_auth
 from cursorpipe_server.bounds import bounded_body, invite_body
+from cursorpipe_server.bridge import Bridge
 from cursorpipe_server.cors import Cors
 from cursorpipe_server.guard import browser_guard
 from cursorpipe_server.inflight import InFlight
@@ -39,9 +42,15 @@ def create_app(live: LiveSettings, router: Router) -> web.Application:
     app[IN_FLIGHT] = InFlight()
     app.on_response_prepare.append(add_headers)
     app.on_response_prepare.append(cors.add_headers)
+    app.cleanup_ctx.append(_serve_tools)
     for route in ROUTES:
         if route.method == "GET":
             app.router.add_get(route.path, route.handler, expect_handler=invite_body)
         else:
             app.router.add_route(route.method, route.path, route.handler, expect_handler=invite_body)
     return app
+
+
+async def _serve_tools(app: web.Application) -> AsyncIterator[None]:
+    async with Bridge() as bridge, app[ROUTER].serve_tools(bridge):
+        yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from cursorpipe_server.credentials import presented_keys
 from cursorpipe_server.errors import BearerError
 from cursorpipe_server.keys import CLIENT
 from cursorpipe_server.live import LiveSettings
@@ -22,7 +23,7 @@ def bearer_auth(live: LiveSettings) -> Middleware:
     async def require_token(request: web.Request, handler: Handler) -> web.StreamResponse:
         tokens = live.tokens
         if tokens and not is_public(request):
-            presented = _presented(request)
+            presented = presented_keys(request)
             owners = {tokens.owner(key) for key in presented}
             owner = owners.pop() if len(owners) == 1 else None
             if owner is None:
@@ -31,12 +32,3 @@ def bearer_auth(live: LiveSettings) -> Middleware:
         return await handler(request)
 
     return require_token
-
-
-def _presented(request: web.Request) -> list[str]:
-    keys = request.headers.getall("x-api-key", [])
-    for given in request.headers.getall("Authorization", []):
-        scheme, _, token = given.partition(" ")
-        if scheme.lower() == "bearer":
-            keys = [*keys, token.strip()]
-    return [key for key in keys if key]

@@ -64,6 +64,8 @@ class Choices:
         if self.began is not None:
             headers["x-cursorpipe-backend"] = self.began.backend
             headers["x-cursorpipe-model"] = self.began.model or AUTO_MODEL
+            if self.began.tools is not None:
+                headers["x-cursorpipe-tools"] = self.began.tools
         if self.usage is not None and whole:
             headers["x-cursorpipe-usage"] = "estimated" if self.usage.estimated else "reported"
         return headers

@@ -16,6 +16,7 @@ EXPOSED_HEADERS = (
     "x-cursorpipe-backend",
     "x-cursorpipe-model",
     "x-cursorpipe-ignored",
+    "x-cursorpipe-tools",
     "x-cursorpipe-usage",
     "Retry-After",
     "x-should-retry",

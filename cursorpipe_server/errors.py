@@ -24,6 +24,10 @@ from cursorpipe_core import (
     QueueFullError,
     RateLimitError,
     SessionError,
+    ToolArgumentsError,
+    ToolChoiceError,
+    ToolRoundsError,
+    ToolsUnavailableError,
     UnknownModelError,
 )
 
@@ -113,6 +117,10 @@ HTTP_ERRORS: Mapping[type[CursorpipeError], HttpError] = {
     SessionError: HttpError(500, "server_error", "session_error"),
     BacklogError: HttpError(500, "server_error", "client_too_slow"),
     InvalidOutputError: HttpError(502, "server_error", "invalid_output"),
+    ToolsUnavailableError: HttpError(502, "server_error", "tools_unavailable"),
+    ToolChoiceError: HttpError(502, "server_error", "tool_choice_unmet"),
+    ToolArgumentsError: HttpError(502, "server_error", "invalid_tool_arguments"),
+    ToolRoundsError: HttpError(502, "server_error", "too_many_tool_rounds"),
     NetworkError: HttpError(502, "upstream_unreachable", "network_error"),
     AgentNotFoundError: HttpError(503, "service_unavailable", "agent_not_found", retry=True),
     AgentUnavailableError: HttpError(503, "service_unavailable", "agent_unavailable", retry=True),

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from cursorpipe_server.openapi_examples import (
-    CHAT_EXAMPLE,
+    CHAT_EXAMPLES,
     CHAT_REQUEST_EXAMPLES,
     MODEL_EXAMPLE,
     NOT_READY_EXAMPLE,
     READY_EXAMPLE,
-    TEXT_EXAMPLE,
+    TEXT_EXAMPLES,
     TEXT_REQUEST_EXAMPLES,
     chat_stream_examples,
     text_stream_examples,
@@ -24,7 +24,8 @@ from cursorpipe_server.openapi_responses import (
     headers,
     json_answer,
 )
-from cursorpipe_server.openapi_schemas import ref, schemas
+from cursorpipe_server.openapi_schemas import schemas
+from cursorpipe_server.openapi_shapes import ref
 
 DESCRIPTION = """\
 OpenAI's chat and text completions, answered by the Cursor Agent CLI.
@@ -62,6 +63,12 @@ Continues a conversation, whole or, with `stream`, as server-sent events.
 With a `response_format` of JSON the answer is checked; one that is not valid is corrected once, by the agent
 itself, and an answer that is not valid then is the error `invalid_output`. Nothing of it is sent before it
 is valid.
+
+With `tools` the agent may call them: the answer then ends with `tool_calls`, and the agent waits. The next
+request repeats the conversation with that answer and a message of `tool` for each call, offers the same
+tools, and the agent goes on where it was. If it waits no more, it begins anew with the whole conversation;
+`x-cursorpipe-tools` says which it was. An answer that had to call a tool and did not is the error
+`tool_choice_unmet`, with nothing sent before.
 {_PARAMETERS}"""
 
 TEXT_DESCRIPTION = f"""\
@@ -118,9 +125,13 @@ def _chat_completions() -> dict[str, Any]:
         "requestBody": _body("ChatCompletionRequest", CHAT_REQUEST_EXAMPLES),
         "responses": {
             "200": completion_answer(
-                "ChatCompletion", CHAT_EXAMPLE, events="ChatCompletionEvent", streams=chat_stream_examples()
+                "ChatCompletion",
+                CHAT_EXAMPLES,
+                events="ChatCompletionEvent",
+                streams=chat_stream_examples(),
+                tools=True,
             ),
-            **error_responses("POST", "/v1/chat/completions", BODY_STATUSES, formats=True),
+            **error_responses("POST", "/v1/chat/completions", BODY_STATUSES, chat=True),
         },
     }
 
@@ -134,7 +145,7 @@ def _text_completions() -> dict[str, Any]:
         "requestBody": _body("TextCompletionRequest", TEXT_REQUEST_EXAMPLES),
         "responses": {
             "200": completion_answer(
-                "TextCompletion", TEXT_EXAMPLE, events="TextCompletionEvent", streams=text_stream_examples()
+                "TextCompletion", TEXT_EXAMPLES, events="TextCompletionEvent", streams=text_stream_examples()
             ),
             **error_responses("POST", "/v1/completions", BODY_STATUSES),
         },

@@ -18,6 +18,10 @@ from cursorpipe_core import (
     QueueFullError,
     RateLimitError,
     SessionError,
+    ToolArgumentsError,
+    ToolChoiceError,
+    ToolRoundsError,
+    ToolsUnavailableError,
     UnknownModelError,
 )
 from cursorpipe_server.errors import (
@@ -57,6 +61,10 @@ ERROR_EXAMPLES: tuple[Exception, ...] = (
     RuntimeError(),
     NetworkError("The agent cannot reach Cursor."),
     InvalidOutputError(["year: 'eighteen forty-three' is not of type 'integer'"]),
+    ToolsUnavailableError("http"),
+    ToolChoiceError(),
+    ToolArgumentsError("temperature", ["city: 7 is not of type 'string'"]),
+    ToolRoundsError(64),
     AgentNotFoundError("agent"),
     AgentUnavailableError("No agent became ready in time."),
     AgentTimeoutError("request", 300.0),
@@ -95,6 +103,25 @@ _PROGRAMMER_SCHEMA = {
     "properties": {"name": {"type": "string"}, "year": {"type": "integer"}},
     "required": ["name", "year"],
     "additionalProperties": False,
+}
+_WARMTH = {"role": "user", "content": "How warm is it in Oslo?"}
+_THERMOMETER = {
+    "type": "function",
+    "function": {
+        "name": "temperature",
+        "description": "The temperature outdoors.",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string"}},
+            "required": ["city"],
+            "additionalProperties": False,
+        },
+    },
+}
+_CALL: Mapping[str, Any] = {
+    "id": "call_8Qw2bT5xLr9ZkV3nYc7HdE1s",
+    "type": "function",
+    "function": {"name": "temperature", "arguments": '{"city":"Oslo"}'},
 }
 CHAT_REQUEST_EXAMPLES: Mapping[str, dict[str, Any]] = {
     "simple": {"summary": "A question", "value": {"model": "auto", "messages": _CONVERSATION}},
@@ -146,23 +173,18 @@ CHAT_REQUEST_EXAMPLES: Mapping[str, dict[str, Any]] = {
         },
     },
     "tools": {
-        "summary": "A conversation in which a tool was called",
+        "summary": "A question, and a tool",
+        "value": {"messages": [_WARMTH], "tools": [_THERMOMETER], "tool_choice": "auto"},
+    },
+    "results": {
+        "summary": "What the tool gave",
         "value": {
             "messages": [
-                {"role": "user", "content": "How warm is it in Oslo?"},
-                {
-                    "role": "assistant",
-                    "content": None,
-                    "tool_calls": [
-                        {
-                            "id": "call_1",
-                            "type": "function",
-                            "function": {"name": "temperature", "arguments": '{"city": "Oslo"}'},
-                        }
-                    ],
-                },
-                {"role": "tool", "tool_call_id": "call_1", "content": "7 °C"},
-            ]
+                _WARMTH,
+                {"role": "assistant", "content": None, "tool_calls": [_CALL]},
+                {"role": "tool", "tool_call_id": _CALL["id"], "content": "7 °C"},
+            ],
+            "tools": [_THERMOMETER],
         },
     },
 }
@@ -196,16 +218,21 @@ _THOUGHT = "A definition is wanted."
 _CHAT_ANSWER = {"id": "chatcmpl-7f3a", "created": _CREATED, "model": "auto"}
 _TEXT_ANSWER = {"id": "cmpl-7f3a", "object": "text_completion", "created": _CREATED, "model": "auto"}
 _MESSAGE = {"role": "assistant", "content": _TEXT, "refusal": None, "reasoning_content": _THOUGHT}
-CHAT_EXAMPLE: Mapping[str, Any] = {
-    **_CHAT_ANSWER,
-    "object": "chat.completion",
-    "choices": [{"index": 0, "message": _MESSAGE, "logprobs": None, "finish_reason": "stop"}],
-    "usage": _USAGE,
+_CALLING = {"role": "assistant", "content": None, "refusal": None, "tool_calls": [_CALL]}
+
+
+def _chat_example(message: Mapping[str, Any], reason: str) -> dict[str, Any]:
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
+    return {**_CHAT_ANSWER, "object": "chat.completion", "choices": [choice], "usage": _USAGE}
+
+
+CHAT_EXAMPLES: Mapping[str, dict[str, Any]] = {
+    "answer": {"summary": "An answer", "value": _chat_example(_MESSAGE, "stop")},
+    "calls": {"summary": "A call of a tool", "value": _chat_example(_CALLING, "tool_calls")},
 }
-TEXT_EXAMPLE: Mapping[str, Any] = {
-    **_TEXT_ANSWER,
-    "choices": [{"text": _TEXT, "index": 0, "logprobs": None, "finish_reason": "stop"}],
-    "usage": _USAGE,
+_TEXT_CHOICE = {"text": _TEXT, "index": 0, "logprobs": None, "finish_reason": "stop"}
+TEXT_EXAMPLES: Mapping[str, dict[str, Any]] = {
+    "answer": {"summary": "An answer", "value": {**_TEXT_ANSWER, "choices": [_TEXT_CHOICE], "usage": _USAGE}},
 }
 MODEL_EXAMPLE: Mapping[str, Any] = {
     "id": "claude-4.5-sonnet-thinking",
@@ -235,6 +262,19 @@ READY_EXAMPLE: Mapping[str, Any] = {
     "draining": 0,
     "subprocesses": 0,
     "waiting": 0,
+    "tools": {
+        "channel": "http",
+        "proven": True,
+        "parked": 1,
+        "calls": 12,
+        "groups": 9,
+        "new": 5,
+        "resumed": 8,
+        "rebuilt": 1,
+        "expired": 1,
+        "died": 0,
+        "refused": 0,
+    },
 }
 NOT_READY_EXAMPLE: Mapping[str, Any] = {
     **READY_EXAMPLE,
@@ -256,17 +296,32 @@ NOT_READY_EXAMPLE: Mapping[str, Any] = {
 def chat_stream_examples() -> dict[str, dict[str, Any]]:
     """Return streamed answers to a conversation as they are on the wire."""
     chunk = {**_CHAT_ANSWER, "object": "chat.completion.chunk"}
-    deltas: list[tuple[dict[str, str], str | None]] = [
+    said: list[tuple[dict[str, Any], str | None]] = [
         ({"role": "assistant", "content": ""}, None),
         ({"reasoning_content": _THOUGHT}, None),
         ({"content": _TEXT[:9]}, None),
         ({"content": _TEXT[9:]}, None),
         ({}, "stop"),
     ]
-    choices = [
+    begun = {**_CALL, "function": {**_CALL["function"], "arguments": ""}}
+    arguments = {"arguments": _CALL["function"]["arguments"]}
+    called: list[tuple[dict[str, Any], str | None]] = [
+        ({"role": "assistant", "content": None}, None),
+        ({"tool_calls": [{"index": 0, **begun}]}, None),
+        ({"tool_calls": [{"index": 0, "function": arguments}]}, None),
+        ({}, "tool_calls"),
+    ]
+    calls = "".join([_event({**chunk, "choices": [choice]}) for choice in _chat_choices(called)])
+    return {
+        **_stream_examples(chunk, _chat_choices(said)),
+        "calls": {"summary": "A call of a tool", "value": calls + _DONE},
+    }
+
+
+def _chat_choices(deltas: Sequence[tuple[dict[str, Any], str | None]]) -> list[dict[str, Any]]:
+    return [
         {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason} for delta, reason in deltas
     ]
-    return _stream_examples(chunk, choices)
 
 
 def text_stream_examples() -> dict[str, dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from cursorpipe_core import Backend, InvalidOutputError
+from cursorpipe_core import Backend, InvalidOutputError, ToolError, ToolWay
 from cursorpipe_server.errors import envelope, http_error
 from cursorpipe_server.openapi_examples import (
     ERROR_EXAMPLES,
@@ -13,7 +13,7 @@ from cursorpipe_server.openapi_examples import (
     refused_method,
     refused_size,
 )
-from cursorpipe_server.openapi_schemas import Schema, ref
+from cursorpipe_server.openapi_shapes import Schema, ref
 
 #: What an error's status means.
 _ERRORS: Mapping[int, str] = {
@@ -30,7 +30,7 @@ _ERRORS: Mapping[int, str] = {
     429: "A limit of Cursor's is reached, or too many requests are waiting.",
     431: "A header is too long, or there are too many.",
     500: "The agent, or the server, failed.",
-    502: "The agent cannot reach Cursor, or its answer is not in the format that was asked for.",
+    502: "The agent cannot reach Cursor, or does not answer in the format, or by the tools, that were given.",
     503: "There is no agent that could serve.",
     504: "The agent did not answer in time.",
 }
@@ -65,6 +65,14 @@ _HEADERS: Mapping[str, tuple[str, Schema]] = {
         "The parameters that were given and have no effect; `model` among them under the strategy `acp`.",
         {"type": "string", "examples": ["seed, temperature"]},
     ),
+    "x-cursorpipe-tools": (
+        (
+            "How a turn with tools came to answer: it is `new`; it has `resumed`, as it waited for these "
+            "results; it is `rebuilt`, from a conversation whose turn is no more; or the tools are in the "
+            "`prompt`."
+        ),
+        {"enum": [way.value for way in ToolWay]},
+    ),
     "x-cursorpipe-usage": (
         "Whether the agent reported the usage or it is estimated from the text; not on streams.",
         {"enum": ["reported", "estimated"]},
@@ -77,6 +85,9 @@ _HEADERS: Mapping[str, tuple[str, Schema]] = {
     "Allow": ("The methods of the route.", {"type": "string"}),
     "WWW-Authenticate": ("Names the scheme, where the bearer token is at fault.", {"type": "string"}),
 }
+
+#: What only an answer in a conversation can fail with.
+_OF_CHAT = (InvalidOutputError, ToolError)
 
 #: On what an agent has answered.
 _HOW_IT_WAS_MADE = (
@@ -112,11 +123,16 @@ without `[DONE]`.
 
 
 def completion_answer(
-    schema: str, example: Mapping[str, Any], *, events: str, streams: Mapping[str, Any]
+    schema: str, examples: Mapping[str, Any], *, events: str, streams: Mapping[str, Any], tools: bool = False
 ) -> dict[str, Any]:
-    """Return an answer that an agent makes, whole or as a stream of ``events``."""
-    answer = json_answer(ANSWER_DESCRIPTION, schema, example)
-    answer["headers"] |= _header_refs(*_HOW_IT_WAS_MADE)
+    """Return an answer of an agent, whole or as a stream of ``events``; ``tools``: it may call some."""
+    answer: dict[str, Any] = {
+        "description": ANSWER_DESCRIPTION,
+        "headers": _header_refs(*_ALWAYS, *_HOW_IT_WAS_MADE),
+        "content": {"application/json": {"schema": ref(schema), "examples": dict(examples)}},
+    }
+    if tools:
+        answer["headers"] |= _header_refs("x-cursorpipe-tools")
     answer["content"]["text/event-stream"] = {
         "schema": ref(events),
         "examples": dict(streams),
@@ -125,10 +141,10 @@ def completion_answer(
 
 
 def error_responses(
-    method: str, path: str, statuses: Collection[int], *, formats: bool = False
+    method: str, path: str, statuses: Collection[int], *, chat: bool = False
 ) -> dict[str, Any]:
-    """Return the errors of an operation by their status; ``formats``: it checks the agent's answers."""
-    examples = [error for error in ERROR_EXAMPLES if formats or not isinstance(error, InvalidOutputError)]
+    """Return the errors of an operation by their status; ``chat``: it has formats of answers, and tools."""
+    examples = [error for error in ERROR_EXAMPLES if chat or not isinstance(error, _OF_CHAT)]
     return {
         str(status): _error_response(status, method, path, examples)
         for status in sorted(COMMON_STATUSES.union(statuses))

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from enum import StrEnum
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
-from cursorpipe_core import SlotState, Strategy
 from cursorpipe_server.chat.schemas import MAX_CHOICES, ChatCompletionRequest
 from cursorpipe_server.completions.schemas import TextCompletionRequest
-
-#: A JSON schema, or a part of one.
-Schema = dict[str, Any]
-
-REF_TEMPLATE = "#/components/schemas/{model}"
-
-
-def ref(name: str) -> Schema:
-    """Return a reference to a schema of the document."""
-    return {"$ref": REF_TEMPLATE.format(model=name)}
+from cursorpipe_server.openapi_operations import MODELS, OPERATIONS
+from cursorpipe_server.openapi_shapes import REF_TEMPLATE, Schema, count, list_of, members, ref, text
 
 
 def schemas() -> dict[str, Schema]:
     """Return every schema of the document by its name."""
-    return {**_request_schemas(), **_CHAT, **_TEXT, **_USAGE, **_MODELS, **_ERRORS, **_OPERATIONS}
+    return {**_request_schemas(), **_CHAT, **_TEXT, **_USAGE, **MODELS, **_ERRORS, **OPERATIONS}
 
 
 class _Untitled(GenerateJsonSchema):
@@ -45,36 +35,10 @@ def _request_schemas() -> dict[str, Schema]:
     return found
 
 
-def _object(properties: Mapping[str, Schema], *, about: str, optional: Iterable[str] = ()) -> Schema:
-    left_out = frozenset(optional)
-    return {
-        "type": "object",
-        "description": about,
-        "properties": dict(properties),
-        "required": [name for name in properties if name not in left_out],
-    }
-
-
-def _text(about: str, *, null: bool = False) -> Schema:
-    return {"type": ["string", "null"] if null else "string", "description": about}
-
-
-def _count(about: str) -> Schema:
-    return {"type": "integer", "minimum": 0, "description": about}
-
-
-def _one_of(values: type[StrEnum], about: str) -> Schema:
-    return {"type": "string", "enum": [value.value for value in values], "description": about}
-
-
-def _list(items: Schema, about: str) -> Schema:
-    return {"type": "array", "items": items, "description": about}
-
-
 _CREATED: Schema = {"type": "integer", "description": "Unix time in seconds."}
-_ID = _text("Begins with `chatcmpl-`; the same in all chunks of an answer.")
-_TEXT_ID = _text("Begins with `cmpl-`; the same in all chunks of an answer.")
-_MODEL = _text("The model as it was asked for; `auto` if none was.")
+_ID = text("Begins with `chatcmpl-`; the same in all chunks of an answer.")
+_TEXT_ID = text("Begins with `cmpl-`; the same in all chunks of an answer.")
+_MODEL = text("The model as it was asked for; `auto` if none was.")
 _INDEX: Schema = {
     "type": "integer",
     "minimum": 0,
@@ -87,25 +51,31 @@ _TEXT_INDEX: Schema = {
 }
 _LOGPROBS: Schema = {"type": "null", "description": "The agent reports none."}
 _FINISH_REASONS = ["stop", "length", "content_filter"]
-_FINISH_REASON: Schema = {
-    "enum": _FINISH_REASONS,
-    "description": "Why the answer ended. `stop`: of itself, or at one of `stop`; `length`: at the limit of "
-    "tokens; `content_filter`: the agent refused.",
+_ABOUT_REASONS = (
+    "Why the answer ended. `stop`: of itself, or at one of `stop`; `length`: at the limit of tokens; "
+    "`content_filter`: the agent refused"
+)
+_CHAT_FINISH_REASONS = [*_FINISH_REASONS, "tool_calls", "function_call"]
+_FINISH_REASON: Schema = {"enum": _FINISH_REASONS, "description": f"{_ABOUT_REASONS}."}
+_CHAT_FINISH_REASON: Schema = {
+    "enum": _CHAT_FINISH_REASONS,
+    "description": f"{_ABOUT_REASONS}; `tool_calls`: the agent waits for what the tools give, which the next "
+    "request tells; `function_call`: the same of `functions`.",
 }
-_NO_FINISH_REASON_YET: Schema = {
-    "enum": [*_FINISH_REASONS, None],
-    "description": "Null until the answer ends.",
-}
+
+
+def _or_none_yet(reasons: Iterable[str]) -> Schema:
+    return {"enum": [*reasons, None], "description": "Null until the answer ends."}
 
 
 def _choices(schema: str) -> Schema:
     about = f"As many as `n`, at most {MAX_CHOICES}, in the order of their `index`."
-    return {**_list(ref(schema), about), "minItems": 1, "maxItems": MAX_CHOICES}
+    return {**list_of(ref(schema), about), "minItems": 1, "maxItems": MAX_CHOICES}
 
 
 def _chunk_choices(schema: str) -> Schema:
     about = "One; chunks of several answers come as they are made. None in the last chunk with the usage."
-    return {**_list(ref(schema), about), "maxItems": 1}
+    return {**list_of(ref(schema), about), "maxItems": 1}
 
 
 _CHUNK_USAGE: Schema = {
@@ -116,7 +86,7 @@ _CHUNK_USAGE: Schema = {
 
 def _event(chunk: str) -> Schema:
     """Return the schema of an event of a stream, as whoever reads the stream finds it in `data`."""
-    return _object(
+    return members(
         {
             "data": {
                 "type": "string",
@@ -134,8 +104,21 @@ def _event(chunk: str) -> Schema:
     )
 
 
+_CALLED = members(
+    {"name": text("The tool."), "arguments": text("An object, JSON in a string.")},
+    about="What is called, and with what.",
+)
+_CALLED_DELTA = members(
+    {
+        "name": text("The tool; in the first piece of a call."),
+        "arguments": text("The next piece of the arguments, JSON in a string."),
+    },
+    about="What is called, and with what.",
+    optional={"name"},
+)
+
 _CHAT: dict[str, Schema] = {
-    "ChatCompletion": _object(
+    "ChatCompletion": members(
         {
             "id": _ID,
             "object": {"const": "chat.completion"},
@@ -146,28 +129,43 @@ _CHAT: dict[str, Schema] = {
         },
         about="A whole answer.",
     ),
-    "Choice": _object(
+    "Choice": members(
         {
             "index": _INDEX,
             "message": ref("AnswerMessage"),
             "logprobs": _LOGPROBS,
-            "finish_reason": _FINISH_REASON,
+            "finish_reason": _CHAT_FINISH_REASON,
         },
         about="An answer and why it ended.",
     ),
-    "AnswerMessage": _object(
+    "AnswerMessage": members(
         {
             "role": {"const": "assistant"},
-            "content": _text("The text of the answer."),
+            "content": text("The text of the answer; null where there are only calls.", null=True),
             "refusal": {"type": "null", "description": "A refusal of the agent is part of its text."},
-            "reasoning_content": _text(
+            "reasoning_content": text(
                 "What the agent thought, if it said so; never with `CURSORPIPE_REASONING=off`."
             ),
+            "tool_calls": {
+                **list_of(
+                    ref("ToolCall"), "The calls of your tools, to be answered all in the next request."
+                ),
+                "minItems": 1,
+            },
+            "function_call": {**_CALLED, "description": "The call of one of your `functions`."},
         },
-        about="What the agent said.",
-        optional={"reasoning_content"},
+        about="What the agent said, or wants to be called.",
+        optional={"reasoning_content", "tool_calls", "function_call"},
     ),
-    "ChatCompletionChunk": _object(
+    "ToolCall": members(
+        {
+            "id": text("What the tool's result refers to."),
+            "type": {"const": "function"},
+            "function": _CALLED,
+        },
+        about="A call of a tool.",
+    ),
+    "ChatCompletionChunk": members(
         {
             "id": _ID,
             "object": {"const": "chat.completion.chunk"},
@@ -180,28 +178,50 @@ _CHAT: dict[str, Schema] = {
         optional={"usage"},
     ),
     "ChatCompletionEvent": _event("ChatCompletionChunk"),
-    "ChunkChoice": _object(
+    "ChunkChoice": members(
         {
             "index": _INDEX,
             "delta": ref("Delta"),
             "logprobs": _LOGPROBS,
-            "finish_reason": _NO_FINISH_REASON_YET,
+            "finish_reason": _or_none_yet(_CHAT_FINISH_REASONS),
         },
         about="The next piece of an answer.",
     ),
-    "Delta": _object(
+    "Delta": members(
         {
             "role": {"const": "assistant", "description": "In the first chunk of an answer."},
-            "content": _text("The next piece of the text."),
-            "reasoning_content": _text("The next piece of what the agent thinks."),
+            "content": text(
+                "The next piece of the text; null in the first chunk if nothing is said before calls.",
+                null=True,
+            ),
+            "reasoning_content": text("The next piece of what the agent thinks."),
+            "tool_calls": {
+                **list_of(ref("ToolCallDelta"), "A call of a tool, or more of its arguments."),
+                "minItems": 1,
+                "maxItems": 1,
+            },
+            "function_call": {
+                **_CALLED_DELTA,
+                "description": "The call of one of your `functions`, or more of its arguments.",
+            },
         },
         about="What is new; empty in the chunk that ends an answer.",
-        optional={"role", "content", "reasoning_content"},
+        optional={"role", "content", "reasoning_content", "tool_calls", "function_call"},
+    ),
+    "ToolCallDelta": members(
+        {
+            "index": count("Which of the answer's calls this is."),
+            "id": text("What the tool's result refers to; in the first piece of a call."),
+            "type": {"const": "function", "description": "In the first piece of a call."},
+            "function": _CALLED_DELTA,
+        },
+        about="A piece of a call: first its id and its name, then its arguments.",
+        optional={"id", "type"},
     ),
 }
 
 _TEXT: dict[str, Schema] = {
-    "TextCompletion": _object(
+    "TextCompletion": members(
         {
             "id": _TEXT_ID,
             "object": {"const": "text_completion"},
@@ -212,16 +232,16 @@ _TEXT: dict[str, Schema] = {
         },
         about="A whole answer to one or more prompts.",
     ),
-    "TextChoice": _object(
+    "TextChoice": members(
         {
-            "text": _text("The text of the answer."),
+            "text": text("The text of the answer."),
             "index": _TEXT_INDEX,
             "logprobs": _LOGPROBS,
             "finish_reason": _FINISH_REASON,
         },
         about="An answer and why it ended.",
     ),
-    "TextCompletionChunk": _object(
+    "TextCompletionChunk": members(
         {
             "id": _TEXT_ID,
             "object": {"const": "text_completion"},
@@ -234,29 +254,29 @@ _TEXT: dict[str, Schema] = {
         optional={"usage"},
     ),
     "TextCompletionEvent": _event("TextCompletionChunk"),
-    "TextChunkChoice": _object(
+    "TextChunkChoice": members(
         {
-            "text": _text("The next piece of the text; empty in the chunk that ends an answer."),
+            "text": text("The next piece of the text; empty in the chunk that ends an answer."),
             "index": _TEXT_INDEX,
             "logprobs": _LOGPROBS,
-            "finish_reason": _NO_FINISH_REASON_YET,
+            "finish_reason": _or_none_yet(_FINISH_REASONS),
         },
         about="The next piece of an answer.",
     ),
 }
 
 _USAGE: dict[str, Schema] = {
-    "Usage": _object(
+    "Usage": members(
         {
-            "prompt_tokens": _count("Tokens of the conversation, with the cached ones."),
-            "completion_tokens": _count("Tokens of all answers, with the thoughts."),
-            "total_tokens": _count("The sum of both."),
-            "prompt_tokens_details": _object(
-                {"cached_tokens": _count("Tokens that a cache of the provider held.")},
+            "prompt_tokens": count("Tokens of the conversation, with the cached ones."),
+            "completion_tokens": count("Tokens of all answers, with the thoughts."),
+            "total_tokens": count("The sum of both."),
+            "prompt_tokens_details": members(
+                {"cached_tokens": count("Tokens that a cache of the provider held.")},
                 about="What the tokens of the conversation were.",
             ),
-            "completion_tokens_details": _object(
-                {"reasoning_tokens": _count("Tokens of the thoughts; always estimated.")},
+            "completion_tokens_details": members(
+                {"reasoning_tokens": count("Tokens of the thoughts; always estimated.")},
                 about="What the tokens of the answers were.",
             ),
         },
@@ -264,73 +284,22 @@ _USAGE: dict[str, Schema] = {
     ),
 }
 
-_MODELS: dict[str, Schema] = {
-    "Model": _object(
-        {
-            "id": _text("The name that `model` takes."),
-            "object": {"const": "model"},
-            "created": {**_CREATED, "description": "A fixed date: the agent tells none."},
-            "owned_by": _text(
-                "Who makes models of this family, by the name: `anthropic`, `openai`, `google`, …; `cursor` "
-                "for all others."
-            ),
-        },
-        about="A model that can be asked for.",
-    ),
-    "ModelList": _object(
-        {"object": {"const": "list"}, "data": _list(ref("Model"), "`auto` is the first, aliases come last.")},
-        about="The models that can be asked for.",
-    ),
-}
-
 _ERRORS: dict[str, Schema] = {
-    "Error": _object(
+    "Error": members(
         {
-            "error": _object(
+            "error": members(
                 {
-                    "message": _text("What happened, for people."),
-                    "type": _text("The kind of error."),
-                    "param": _text(
+                    "message": text("What happened, for people."),
+                    "type": text("The kind of error."),
+                    "param": text(
                         "The path of the member of the request that is wrong, such as `messages.0.role`.",
                         null=True,
                     ),
-                    "code": _text("The cause, for programs.", null=True),
+                    "code": text("The cause, for programs.", null=True),
                 },
                 about="The error.",
             )
         },
         about="The body of every answer that is an error, and of the event that ends a failed stream.",
-    ),
-}
-
-_OPERATIONS: dict[str, Schema] = {
-    "Health": _object({"status": {"const": "ok"}}, about="The server is up."),
-    "Readiness": _object(
-        {
-            "version": _text("The version of cursorpipe."),
-            "ready": {"type": "boolean", "description": "A request made now would be served."},
-            "reason": _text("Why not, if not.", null=True),
-            "strategy": _one_of(Strategy, "Which backends serve."),
-            "workers": _list(ref("Worker"), "The agents that are kept alive."),
-            "draining": _count("Workers that have been replaced and finish what they have."),
-            "subprocesses": _count("Agents that run for one request each, now."),
-            "waiting": _count("Requests that wait for their turn."),
-        },
-        about="Whether an agent can serve, and what each one does.",
-    ),
-    "Worker": _object(
-        {
-            "slot": _count("The place of the worker; it outlives its process."),
-            "state": _one_of(SlotState, "Where the worker is in its life."),
-            "reason": _text("Why it is in this state, where there is something to say.", null=True),
-            "pid": {"type": ["integer", "null"], "description": "The process, if there is one."},
-            "restarts": _count("How often it was started again."),
-            "in_flight": _count("Requests it serves now."),
-            "sessions_ready": _count("Sessions that wait for a request."),
-            "notes": _list({"type": "string"}, "What the operator should know of it."),
-            "permissions_refused": _count("Permission requests of the agent that were refused."),
-            "model": _text("The model of a worker that serves no other.", null=True),
-        },
-        about="One agent that is kept alive.",
     ),
 }

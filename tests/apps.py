@@ -22,5 +22,6 @@ def app_with_agents(settings: Settings) -> web.Application:
             yield
 
     app = create_app(LiveSettings(settings), router)
-    app.cleanup_ctx.append(run)
+    # The first to begin is the last to end: what the application has with the agents goes before they do.
+    app.cleanup_ctx.insert(0, run)
     return app

@@ -6,11 +6,14 @@ from dataclasses import replace
 
 from aiohttp import web
 
+from cursorpipe_core import Role
 from cursorpipe_server.answering import send_answer, unheard
 from cursorpipe_server.body import read_body
 from cursorpipe_server.chat.schemas import ChatCompletionRequest
+from cursorpipe_server.chat.tools import refused_tools
 from cursorpipe_server.chat.translate import ChatAnswer, ignored, to_core
 from cursorpipe_server.choices import Choices
+from cursorpipe_server.credentials import owner_of
 from cursorpipe_server.keys import CLIENT, ROUTER, SETTINGS
 from cursorpipe_server.log import stages
 from cursorpipe_server.patience import patience_s
@@ -26,13 +29,18 @@ async def chat_completions(request: web.Request) -> web.StreamResponse:
         timeout_s = None if body.stream else patience_s(request)
         wanted = to_core(body, client=request[CLIENT], timeout_s=timeout_s)
         names = ignored(body)
+        if wanted.tool_use is not None or wanted.messages[-1].role is Role.TOOL:
+            wanted = replace(wanted, owner=owner_of(request))
+        if wanted.tool_use is not None and not router.takes_tools:
+            names = sorted([*names, refused_tools(body, wanted.tool_use)])
+            wanted = replace(wanted, tool_use=None)
         if body.reasoning_effort is not None:
             variant = await router.with_effort(body.model or "", body.reasoning_effort)
             if variant is None:
                 names.append("reasoning_effort")
             else:
                 wanted = replace(wanted, model=variant)
-        names = unheard(server, router.route(body.model or None), names)
+        names = unheard(server, router.route(body.model or None, tools=wanted.tool_use is not None), names)
         sources = [router.complete(wanted) for _ in range(body.n or 1)]
         choices = Choices(sources, ignored=names, mark=mark)
         answer = ChatAnswer(body, choices, reasoning=server.reasoning, mark=mark)

@@ -16,6 +16,8 @@ from cursorpipe_server.chat.message_schemas import ChatMessage
 MAX_MESSAGES = 10_000
 #: The most answers to one request, each of which is a turn of an agent.
 MAX_CHOICES = 8
+#: The most tools that one request may offer.
+MAX_TOOLS = 128
 
 #: Space and control characters one by one: what `\s` is, each dialect of patterns has its own mind about.
 _NO_NAME = r"\x00-\x20\x7f\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
@@ -90,19 +92,33 @@ class FunctionDefinition(BaseModel):
 
     model_config = _STRICT
 
-    name: str = Field(description="The name of the function.")
+    name: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$", description="The name of the function.")
     description: str | None = Field(default=None, description="What it does.")
-    parameters: dict[str, Any] | None = Field(default=None, description="Its arguments as a JSON schema.")
-    strict: bool | None = Field(default=None, description="Whether calls must keep to the schema.")
+    parameters: dict[str, Any] | None = Field(
+        default=None, description="Its arguments as a JSON schema; without one it takes any object."
+    )
+    strict: bool | None = Field(
+        default=None,
+        description="Calls are checked by the schema, and the agent corrects those that are not valid. With "
+        "`CURSORPIPE_TOOL_CHECKS=strict` only calls of tools that ask for it are.",
+    )
+
+
+def _refuse_kind(kind: Any) -> Any:
+    if isinstance(kind, str) and kind != "function":
+        raise ValueError(f"tools of type '{kind}' are not supported")
+    return kind
 
 
 class Tool(BaseModel):
-    """A tool that the caller offers."""
+    """A tool that the caller offers, and runs."""
 
     model_config = _STRICT
 
-    type: str = Field(description="`function`, or another kind.")
-    function: FunctionDefinition | None = Field(default=None, description="The tool of kind `function`.")
+    type: Annotated[Literal["function"], BeforeValidator(_refuse_kind)] = Field(
+        description="There are no others."
+    )
+    function: FunctionDefinition = Field(description="What the tool is.")
 
 
 #: The document's words for what `check_stream_options` refuses.
@@ -157,30 +173,62 @@ class Sampling(BaseModel):
 #: The next three are refused in words of ours where they ask for what there is not, so the types are wider
 #: than what the document says.
 Modality = Annotated[Literal["text", "audio"], WithJsonSchema({"const": "text"})]
-_NOT_REQUIRED: dict[str, Any] = {"type": "string", "enum": ["none", "auto"]}
+_NAMED: dict[str, Any] = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}},
+    "required": ["name"],
+}
+_NAMED_TOOL: dict[str, Any] = {
+    "type": "object",
+    "properties": {"type": {"const": "function"}, "function": _NAMED},
+    "required": ["type", "function"],
+}
+_ALLOWED_TOOLS: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "mode": {"enum": ["auto", "required"]},
+        "tools": {"type": "array", "minItems": 1, "items": _NAMED_TOOL},
+    },
+    "required": ["mode", "tools"],
+}
 ToolChoice = Annotated[
     str | dict[str, Any],
     WithJsonSchema(
         {
             "anyOf": [
-                _NOT_REQUIRED,
+                {"type": "string", "enum": ["none", "auto", "required"]},
+                _NAMED_TOOL,
                 {
                     "type": "object",
-                    "properties": {
-                        "type": {"const": "allowed_tools"},
-                        "allowed_tools": {
-                            "type": "object",
-                            "properties": {"mode": {"const": "auto"}},
-                            "required": ["mode"],
-                        },
-                    },
+                    "properties": {"type": {"const": "allowed_tools"}, "allowed_tools": _ALLOWED_TOOLS},
                     "required": ["type", "allowed_tools"],
                 },
             ]
         }
     ),
 ]
-FunctionChoice = Annotated[str | dict[str, Any], WithJsonSchema(_NOT_REQUIRED)]
+FunctionChoice = Annotated[
+    str | dict[str, Any],
+    WithJsonSchema({"anyOf": [{"type": "string", "enum": ["none", "auto"]}, _NAMED]}),
+]
+
+
+def _given(name: str, what: dict[str, Any]) -> dict[str, Any]:
+    return {"required": [name], "properties": {name: what}}
+
+
+_SOME: dict[str, Any] = {"type": "array", "minItems": 1}
+#: The document's words for what `tool_use` refuses.
+_CHOICES_NEED_TOOLS: dict[str, Any] = {
+    "allOf": [
+        {
+            "if": _given("tool_choice", {"anyOf": [{"const": "required"}, {"type": "object"}]}),
+            "then": _given("tools", _SOME),
+        },
+        {"if": _given("function_call", {"type": "object"}), "then": _given("functions", _SOME)},
+        {"if": _given("tools", _SOME), "then": {"properties": {"functions": {"maxItems": 0}}}},
+    ]
+}
 
 
 class ChatCompletionRequest(Bookkeeping, Sampling):
@@ -190,7 +238,9 @@ class ChatCompletionRequest(Bookkeeping, Sampling):
     listed here; with `CURSORPIPE_STRICT_PARAMS` it is refused instead.
     """
 
-    model_config = ConfigDict(extra="allow", strict=True, json_schema_extra=STREAM_OPTIONS_NEED_STREAM)
+    model_config = ConfigDict(
+        extra="allow", strict=True, json_schema_extra=STREAM_OPTIONS_NEED_STREAM | _CHOICES_NEED_TOOLS
+    )
 
     messages: list[ChatMessage] = Field(
         min_length=1, max_length=MAX_MESSAGES, description="The conversation so far, oldest first."
@@ -227,12 +277,21 @@ class ChatCompletionRequest(Bookkeeping, Sampling):
     top_logprobs: Annotated[int, Field(ge=0, le=20), WHOLE] | None = Field(
         default=None, description="Has no effect."
     )
-    tools: list[Tool] | None = Field(default=None, description="Has no effect yet.")
-    tool_choice: ToolChoice | None = Field(
-        default=None, description="`none` or `auto`; a tool cannot be required yet."
+    tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] | None = Field(
+        default=None,
+        description="What the agent may call, and you run. No effect with `CURSORPIPE_TOOLS=off`.",
     )
-    parallel_tool_calls: bool | None = Field(default=None, description="Has no effect yet.")
-    functions: list[FunctionDefinition] | None = Field(default=None, description="Has no effect yet.")
+    tool_choice: ToolChoice | None = Field(
+        default=None,
+        description="`auto`, the default: the agent may call; `none`: no tool is offered; `required`, or an "
+        "object that names tools: it has to call one, or may only call those.",
+    )
+    parallel_tool_calls: bool | None = Field(
+        default=None, description="`false`: one call at a time. Several may come together else."
+    )
+    functions: Annotated[list[FunctionDefinition], Field(max_length=MAX_TOOLS)] | None = Field(
+        default=None, description="The older form of `tools`, and not beside it; one is called at a time."
+    )
     function_call: FunctionChoice | None = Field(
-        default=None, description="`none` or `auto`; a function cannot be required yet."
+        default=None, description="`none`, `auto`, or the one of the `functions` that has to be called."
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
 from cursorpipe_core import (
     AUTO_MODEL,
+    Calls,
     CompletionEvent,
     CompletionRequest,
     Finish,
@@ -18,6 +19,7 @@ from cursorpipe_core import (
     Limits,
     TextDelta,
     ThoughtDelta,
+    ToolCall,
     Usage,
 )
 from cursorpipe_server.chat.conversation import to_messages
@@ -29,16 +31,14 @@ from cursorpipe_server.chat.schemas import (
     StreamOptions,
     TextFormat,
 )
+from cursorpipe_server.chat.tools import check_calls, is_legacy, tool_use
 from cursorpipe_server.choices import Choices
 from cursorpipe_server.ids import new_id
 from cursorpipe_server.params import without_effect
 from cursorpipe_server.sse import DONE, Frames, around_pieces, frame
 
 #: The parameters of this dialect, beside those of sampling, for which there is nothing to give them to.
-WITHOUT_EFFECT = (
-    *Sampling.model_fields,
-    *("logprobs", "top_logprobs", "tools", "parallel_tool_calls", "functions"),
-)
+WITHOUT_EFFECT = (*Sampling.model_fields, "logprobs", "top_logprobs")
 
 FINISH_REASONS = {
     FinishReason.STOP: "stop",
@@ -46,33 +46,31 @@ FINISH_REASONS = {
     FinishReason.REFUSAL: "content_filter",
 }
 
+#: Characters of a call's arguments in one chunk.
+ARGUMENTS_CHUNK = 4096
+
 
 def to_core(body: ChatCompletionRequest, *, client: str, timeout_s: float | None) -> CompletionRequest:
     """Return what is asked of the agent; raises InvalidRequestError for what makes no sense together."""
     check_stream_options(body.stream_options, streamed=bool(body.stream))
     if "audio" in (body.modalities or ()):
         raise _invalid("modalities", "only 'text' is supported")
-    for param, choice in (("tool_choice", body.tool_choice), ("function_call", body.function_call)):
-        if choice not in {None, "none", "auto"} if isinstance(choice, str | None) else _demands(choice):
-            raise _invalid(param, "a tool cannot be required: the agent is not offered any yet")
+    messages = to_messages(body.messages)
+    check_calls(messages)
     return CompletionRequest(
-        to_messages(body.messages),
+        messages,
         body.model or None,
         client,
         limits=Limits(stops(body.stop), _fewest(body.max_completion_tokens, body.max_tokens)),
         answer_format=_answer_format(body.response_format),
         timeout_s=timeout_s,
+        tool_use=tool_use(body),
     )
 
 
 def ignored(body: ChatCompletionRequest) -> list[str]:
     """Name the parameters that ask for something and have no effect."""
-    names = without_effect(body, WITHOUT_EFFECT)
-    if body.tool_choice == "none":
-        names = [name for name in names if name not in {"tools", "parallel_tool_calls"}]
-    if body.function_call == "none":
-        names = [name for name in names if name != "functions"]
-    return names
+    return without_effect(body, WITHOUT_EFFECT)
 
 
 def check_stream_options(options: StreamOptions | None, *, streamed: bool) -> None:
@@ -84,14 +82,6 @@ def check_stream_options(options: StreamOptions | None, *, streamed: bool) -> No
 def stops(stop: str | Sequence[str] | None) -> tuple[str, ...]:
     """Return the texts before which an answer ends."""
     return (stop,) if isinstance(stop, str) else tuple(stop or ())
-
-
-def _demands(choice: object) -> bool:
-    """Whether a choice that is an object demands that a tool be called."""
-    if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
-        allowed = choice.get("allowed_tools")
-        return not isinstance(allowed, dict) or allowed.get("mode") != "auto"
-    return True
 
 
 def _answer_format(wanted: ResponseFormat | None) -> JsonFormat | None:
@@ -124,6 +114,8 @@ class ChatAnswer:
         self._reasoning = reasoning
         self._mark = mark
         self._include_usage = bool(body.stream_options and body.stream_options.include_usage)
+        #: Whether the caller knows calls in their older form only.
+        self.legacy = is_legacy(body)
 
     @property
     def backend(self) -> str | None:
@@ -154,7 +146,9 @@ class ChatAnswer:
 
     async def collect(self) -> dict[str, Any]:
         """Wait for the whole answer; returns OpenAI's `chat.completion`."""
-        collected = [_Message(reasoning=self._reasoning) for _ in range(len(self._choices))]
+        collected = [
+            _Message(reasoning=self._reasoning, legacy=self.legacy) for _ in range(len(self._choices))
+        ]
         async with aclosing(self._choices.read()) as batches:
             async for index, batch in batches:
                 collected[index].take(batch)
@@ -191,24 +185,40 @@ class _ChoiceWriter:
         # all the rest of its way.
         self._text = around_pieces(self._frame({"content": "\0"}))
         self._thought = around_pieces(self._frame({"reasoning_content": "\0"})) if reasoning else None
-        self._head = self._frame({"role": "assistant", "content": ""})
+        self._begun = False
 
     def write(self, batch: Sequence[CompletionEvent]) -> list[bytes]:
         pieces: list[bytes] = []
+        said = False
         for event in batch:
             if isinstance(event, TextDelta):
+                said = True
                 pieces.append(self._text(event.pieces))
             elif isinstance(event, ThoughtDelta):
                 if self._thought is not None:
                     pieces.append(self._thought(event.pieces))
+            elif isinstance(event, Calls):
+                pieces += self._calls(event.calls)
             elif isinstance(event, Finish):
-                pieces.append(self._frame({}, FINISH_REASONS[event.reason]))
-        if pieces and self._head:
-            pieces.insert(0, self._head)
-            self._head = b""
+                pieces.append(self._frame({}, finish_reason(event.reason, legacy=self._answer.legacy)))
+        if pieces and not self._begun:
+            self._begun = True
+            # Without a word before the calls there is no content, as against an empty one.
+            silent = any(isinstance(event, Calls) for event in batch) and not said
+            pieces.insert(0, self._frame({"role": "assistant", "content": None if silent else ""}))
         return pieces
 
-    def _frame(self, delta: dict[str, str], finish_reason: str | None = None) -> bytes:
+    def _calls(self, calls: Sequence[ToolCall]) -> Iterator[bytes]:
+        """Yield what OpenAI sends of calls: of each first its name, and then its arguments in pieces."""
+        # The older form has room for one.
+        for index, call in enumerate(calls[:1] if self._answer.legacy else calls):
+            for part in _in_parts(call):
+                if self._answer.legacy:
+                    yield self._frame({"function_call": part["function"]})
+                else:
+                    yield self._frame({"tool_calls": [{"index": index, **part}]})
+
+    def _frame(self, delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
         choice = {
             "index": self._index,
             "delta": delta,
@@ -221,8 +231,10 @@ class _ChoiceWriter:
 class _Message:
     """The message of one choice of an answer that is sent whole."""
 
-    def __init__(self, *, reasoning: bool) -> None:
+    def __init__(self, *, reasoning: bool, legacy: bool) -> None:
         self._reasoning = reasoning
+        self._legacy = legacy
+        self._calls: list[ToolCall] = []
         self._texts: list[str] = []
         self._thoughts: list[str] = []
         self._finish_reason: str | None = None
@@ -233,11 +245,20 @@ class _Message:
                 self._texts += event.pieces
             elif isinstance(event, ThoughtDelta):
                 self._thoughts += event.pieces
+            elif isinstance(event, Calls):
+                self._calls += event.calls
             elif isinstance(event, Finish):
-                self._finish_reason = FINISH_REASONS[event.reason]
+                self._finish_reason = finish_reason(event.reason, legacy=self._legacy)
 
     def choice(self, index: int) -> dict[str, Any]:
-        message: dict[str, Any] = {"role": "assistant", "content": "".join(self._texts), "refusal": None}
+        content = "".join(self._texts) if self._texts or not self._calls else None
+        message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None}
+        if self._calls and self._legacy:
+            message["function_call"] = _function(self._calls[0])
+        elif self._calls:
+            message["tool_calls"] = [
+                {"id": call.id, "type": "function", "function": _function(call)} for call in self._calls
+            ]
         if self._reasoning and self._thoughts:
             message["reasoning_content"] = "".join(self._thoughts)
         return {
@@ -246,6 +267,23 @@ class _Message:
             "logprobs": None,
             "finish_reason": self._finish_reason,
         }
+
+
+def finish_reason(reason: FinishReason, *, legacy: bool) -> str:
+    """Return OpenAI's word for why an answer ended."""
+    if reason is FinishReason.TOOL_CALLS:
+        return "function_call" if legacy else "tool_calls"
+    return FINISH_REASONS[reason]
+
+
+def _function(call: ToolCall) -> dict[str, str]:
+    return {"name": call.name, "arguments": call.arguments}
+
+
+def _in_parts(call: ToolCall) -> Iterator[dict[str, Any]]:
+    yield {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": ""}}
+    for start in range(0, len(call.arguments), ARGUMENTS_CHUNK):
+        yield {"function": {"arguments": call.arguments[start : start + ARGUMENTS_CHUNK]}}
 
 
 def usage_object(usage: Usage | None) -> dict[str, Any] | None:

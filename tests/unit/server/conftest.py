@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Self, cast
 
 import pytest
@@ -27,6 +28,8 @@ from cursorpipe_core import (
     Strategy,
     SupervisorSettings,
     TextDelta,
+    ToolBridge,
+    ToolsSnapshot,
     Usage,
     WorkerSnapshot,
 )
@@ -56,6 +59,7 @@ class ScriptedRouter:
         self.adopted: list[tuple[AgentSettings, SupervisorSettings]] = []
         self.catalogue: Sequence[Model] | Exception = [Model("auto", "Auto"), Model("a/b[c=d]", "A")]
         self.strategy = Strategy.AUTO
+        self.tools_taken = True
         worker = WorkerSnapshot(0, SlotState.READY, None, 42, 0, 1, 2, ("a note",))
         self.state = Snapshot(
             ready=True,
@@ -65,6 +69,7 @@ class ScriptedRouter:
             draining=0,
             subprocesses=0,
             waiting=0,
+            tools=ToolsSnapshot("http", proven=True),
         )
 
     async def __aenter__(self) -> Self:
@@ -76,7 +81,17 @@ class ScriptedRouter:
     def adopt(self, agent: AgentSettings, supervision: SupervisorSettings) -> None:
         self.adopted.append((agent, supervision))
 
-    def route(self, model: str | None) -> Route:
+    @asynccontextmanager
+    async def serve_tools(self, bridge: ToolBridge) -> AsyncIterator[None]:
+        del bridge
+        yield
+
+    @property
+    def takes_tools(self) -> bool:
+        return self.tools_taken
+
+    def route(self, model: str | None, *, tools: bool = False) -> Route:
+        del tools
         ignored = self.strategy is Strategy.ACP and model is not None
         return Route(Backend.ACP, None, ignored_model=ignored)
 

@@ -20,6 +20,11 @@ from cursorpipe_core import (
     QueueFullError,
     RateLimitError,
     SessionError,
+    ToolArgumentsError,
+    ToolChoiceError,
+    ToolError,
+    ToolRoundsError,
+    ToolsUnavailableError,
     UnknownModelError,
 )
 from cursorpipe_core.outcome import classify
@@ -37,6 +42,10 @@ TABLE: list[tuple[CursorpipeError, int, str, str]] = [
     (SessionError("x"), 500, "server_error", "session_error"),
     (BacklogError("x"), 500, "server_error", "client_too_slow"),
     (NetworkError("x"), 502, "upstream_unreachable", "network_error"),
+    (ToolsUnavailableError("http"), 502, "server_error", "tools_unavailable"),
+    (ToolChoiceError(), 502, "server_error", "tool_choice_unmet"),
+    (ToolArgumentsError("f", ["x"]), 502, "server_error", "invalid_tool_arguments"),
+    (ToolRoundsError(64), 502, "server_error", "too_many_tool_rounds"),
     (AgentNotFoundError("agent"), 503, "service_unavailable", "agent_not_found"),
     (AgentUnavailableError("x"), 503, "service_unavailable", "agent_unavailable"),
     (AgentTimeoutError("request", 300), 504, "timeout_error", "timeout"),
@@ -74,7 +83,7 @@ def subclasses(cls: type[CursorpipeError]) -> set[type[CursorpipeError]]:
 
 def test_every_error_that_can_reach_a_request_has_its_place() -> None:
     # These say what went wrong inside; each is turned into another before a request sees it.
-    inner = {CursorpipeError, AgentError, cursorpipe_core.SettingsError}
+    inner = {CursorpipeError, AgentError, ToolError, cursorpipe_core.SettingsError}
     placeless = {cls.__name__ for cls in subclasses(CursorpipeError) - inner if not _placed(cls)}
     assert placeless == {"RpcError"}
 

@@ -19,6 +19,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from cursorpipe_core import (
     Backend,
     Began,
+    Calls,
     CompletionEvent,
     Finish,
     FinishReason,
@@ -29,11 +30,14 @@ from cursorpipe_core import (
     Strategy,
     TextDelta,
     ThoughtDelta,
+    ToolCall,
+    ToolsSnapshot,
+    ToolWay,
     Usage,
     WorkerSnapshot,
 )
 from cursorpipe_core.config import is_model_name
-from cursorpipe_server.chat.schemas import MAX_CHOICES, MODEL_NAME, ChatCompletionRequest
+from cursorpipe_server.chat.schemas import MAX_CHOICES, MAX_TOOLS, MODEL_NAME, ChatCompletionRequest
 from cursorpipe_server.chat.translate import FINISH_REASONS, ChatAnswer, to_core
 from cursorpipe_server.choices import Choices
 from cursorpipe_server.completions.schemas import TextCompletionRequest
@@ -108,13 +112,25 @@ def events_of(stream: str) -> list[str]:
     return [event.removeprefix("data: ") for event in events if not event.startswith(":")]
 
 
-async def one_answer() -> AsyncGenerator[list[CompletionEvent], None]:
-    yield [Began(Backend.ACP, None), ThoughtDelta(["A greeting."]), TextDelta(["Hello"])]
+async def one_answer(way: ToolWay | None = None) -> AsyncGenerator[list[CompletionEvent], None]:
+    yield [Began(Backend.ACP, None, way), ThoughtDelta(["A greeting."]), TextDelta(["Hello"])]
     yield [Usage(3, 4, cached_tokens=1, reasoning_tokens=2), Finish(FinishReason.STOP)]
 
 
-def some_choices(count: int = 1, ignored: tuple[str, ...] = ()) -> Choices:
-    return Choices([one_answer() for _ in range(count)], ignored=ignored, mark=lambda _: None)
+async def two_calls() -> AsyncGenerator[list[CompletionEvent], None]:
+    calls = [ToolCall("call_1", "f", '{"x":1}'), ToolCall("call_2", "f", "{}")]
+    yield [Began(Backend.ACP, None, ToolWay.NEW)]
+    yield [Calls(calls), Usage(3, 4), Finish(FinishReason.TOOL_CALLS)]
+
+
+def some_choices(count: int = 1) -> Choices:
+    return Choices([one_answer() for _ in range(count)], ignored=(), mark=lambda _: None)
+
+
+def calling(**members: Any) -> ChatAnswer:
+    body = ChatCompletionRequest.model_validate(chat(**members))
+    choices = Choices([two_calls()], ignored=(), mark=lambda _: None)
+    return ChatAnswer(body, choices, reasoning=True, mark=lambda _: None)
 
 
 def a_chat_answer(**members: Any) -> ChatAnswer:
@@ -186,8 +202,9 @@ def test_every_status_of_the_error_table_is_described(operation: Mapping[str, An
 def test_every_error_of_the_table_has_an_example() -> None:
     shown = {
         (body["value"]["error"]["type"], code)
-        for response in CHAT["responses"].values()
-        for code, body in response["content"]["application/json"].get("examples", {}).items()
+        for status, response in CHAT["responses"].items()
+        for code, body in response["content"]["application/json"]["examples"].items()
+        if status != "200"
     }
     assert {(error.type, error.code) for error in (*HTTP_ERRORS.values(), INTERNAL)} <= shown
 
@@ -215,11 +232,12 @@ def test_every_answer_has_what_every_answer_has() -> None:
     assert [status for _, status, response in responses() if not response["headers"].keys() >= ALWAYS] == []
 
 
-def test_only_an_operation_that_checks_answers_can_find_them_wrong() -> None:
+def test_only_an_operation_with_formats_and_tools_can_fail_by_them() -> None:
     found = {
         path
         for path, status, response in responses()
-        if status == "502" and "invalid_output" in response["content"]["application/json"]["examples"]
+        for code in ("invalid_output", "tool_choice_unmet")
+        if status == "502" and code in response["content"]["application/json"]["examples"]
     }
     assert found == {"/v1/chat/completions"}
 
@@ -262,6 +280,16 @@ USER = {"role": "user", "content": "Hi"}
 PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw=="}}
 
 
+TOOL: dict[str, Any] = {"type": "function", "function": {"name": "f"}}
+NAMED_TOOL = {"type": "function", "function": {"name": "f"}}
+CUSTOM_CALL = {"id": "a", "custom": {"name": "b", "input": "c"}}
+RESULT = {"role": "tool", "tool_call_id": "a", "content": "7"}
+
+
+def allowed(mode: str, *tools: object) -> dict[str, object]:
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": list(tools)}}
+
+
 def chat(*messages: object, **members: object) -> dict[str, object]:
     return {"messages": list(messages or [USER]), **members}
 
@@ -290,6 +318,20 @@ def chat(*messages: object, **members: object) -> dict[str, object]:
         chat(stream_options={}),
         chat(stream=False, stream_options={}),
         chat(tool_choice="required"),
+        chat(tool_choice="any", tools=[TOOL]),
+        chat(tool_choice=NAMED_TOOL),
+        chat(tool_choice=NAMED_TOOL, tools=[]),
+        chat(tool_choice={"type": "function"}, tools=[TOOL]),
+        chat(tool_choice=allowed("auto"), tools=[TOOL]),
+        chat(tool_choice=allowed("none", NAMED_TOOL), tools=[TOOL]),
+        chat(function_call={"name": "f"}),
+        chat(function_call="required", functions=[TOOL["function"]]),
+        chat(function_call={}, functions=[TOOL["function"]]),
+        chat(tools=[TOOL], functions=[TOOL["function"]]),
+        chat(tools=[{"type": "custom", "custom": {"name": "f"}}]),
+        chat(tools=[{"type": "function"}]),
+        chat(tools=[{"type": "function", "function": {"name": "a name"}}]),
+        chat(tools=[TOOL] * (MAX_TOOLS + 1)),
         chat(modalities=["audio"]),
         chat(response_format={"type": "json_schema"}),
         chat(response_format={"type": "json_schema", "json_schema": {"name": "a name", "schema": {}}}),
@@ -309,10 +351,15 @@ def test_what_is_refused_is_refused_by_the_document_as_well(body: dict[str, obje
     [
         chat({"role": "assistant"}),
         chat({"role": "user", "content": [PICTURE], "name": "Ada", "tool_calls": "another's member"}),
-        chat({"role": "assistant", "tool_calls": [{"id": "a", "custom": {"name": "b", "input": "c"}}]}),
+        chat({"role": "assistant", "tool_calls": [CUSTOM_CALL]}, RESULT),
         chat(stream=True, stream_options={}),
         chat(stream_options=None, n=2.0, unheard_of={}),
-        chat(tool_choice={"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": []}}),
+        chat(tools=[], functions=[], tool_choice="auto", function_call="none", parallel_tool_calls=False),
+        chat(tools=[TOOL], functions=[], tool_choice="required"),
+        chat(tools=[TOOL], tool_choice=NAMED_TOOL),
+        chat(tools=[TOOL], tool_choice=allowed("auto", NAMED_TOOL)),
+        chat(tools=[TOOL], tool_choice=allowed("required", NAMED_TOOL, NAMED_TOOL)),
+        chat(tools=None, functions=[TOOL["function"]], function_call={"name": "f"}),
         chat(response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": None}}),
     ],
     ids=json.dumps,
@@ -387,6 +434,20 @@ async def test_a_real_answer_has_the_described_shape() -> None:
     validate_exactly(whole, "ChatCompletion")
 
 
+OFFERS: list[dict[str, Any]] = [{"tools": [TOOL]}, {"functions": [TOOL["function"]]}]
+
+
+@pytest.mark.parametrize("offer", OFFERS, ids=["tools", "functions"])
+async def test_real_calls_have_the_described_shape(offer: dict[str, Any]) -> None:
+    whole = await calling(**offer).collect()
+    assert whole["choices"][0]["message"].keys() & {"tool_calls", "function_call"}
+    validate_exactly(whole, "ChatCompletion")
+    chunks = await chunks_of(calling(stream=True, **offer))
+    assert any(chunk["choices"][0]["delta"].keys() & {"tool_calls", "function_call"} for chunk in chunks)
+    for chunk in chunks:
+        validate_exactly(chunk, "ChatCompletionChunk")
+
+
 async def test_a_real_text_completion_has_the_described_shape() -> None:
     whole = await a_text_answer(n=2).collect()
     assert len(whole["choices"]) == 2
@@ -416,9 +477,11 @@ def test_the_event_that_ends_a_failed_stream_is_described() -> None:
     validate_exactly(json.loads(data), "Error")
 
 
-@pytest.mark.parametrize("operation", [CHAT, TEXT], ids=["chat", "text"])
-async def test_the_headers_of_a_real_answer_are_described(operation: Mapping[str, Any]) -> None:
-    choices = some_choices(ignored=("temperature",))
+@pytest.mark.parametrize(("operation", "way"), [(CHAT, ToolWay.RESUMED), (TEXT, None)], ids=["chat", "text"])
+async def test_the_headers_of_a_real_answer_are_described(
+    operation: Mapping[str, Any], way: ToolWay | None
+) -> None:
+    choices = Choices([one_answer(way)], ignored=("temperature",), mark=lambda _: None)
     async for _ in choices.read():
         pass
     headers = choices.headers(whole=True)
@@ -435,12 +498,14 @@ def test_a_real_model_has_the_described_shape() -> None:
 @pytest.mark.parametrize("pid", [None, 4711])
 def test_real_readiness_has_the_described_shape(state: SlotState, pid: int | None) -> None:
     worker = WorkerSnapshot(0, state, "why", pid, 1, 2, 3, ("a note",))
-    snapshot = Snapshot(False, None, Strategy.AUTO, (worker,), 0, 1, 2)
+    snapshot = Snapshot(False, None, Strategy.AUTO, (worker,), 0, 1, 2, ToolsSnapshot("http", proven=True))
     sent = json.loads(json.dumps({"version": "1.2.3", **asdict(snapshot)}))
     validate_exactly(sent, "Readiness")
 
 
-@pytest.mark.parametrize("choice", ["Choice", "TextChoice"])
-def test_the_reasons_an_answer_ends_for_are_all_described(choice: str) -> None:
+@pytest.mark.parametrize(
+    ("choice", "more"), [("Choice", ["tool_calls", "function_call"]), ("TextChoice", [])]
+)
+def test_the_reasons_an_answer_ends_for_are_all_described(choice: str, more: list[str]) -> None:
     schemas = DOCUMENT["components"]["schemas"]
-    assert schemas[choice]["properties"]["finish_reason"]["enum"] == list(FINISH_REASONS.values())
+    assert schemas[choice]["properties"]["finish_reason"]["enum"] == [*FINISH_REASONS.values(), *more]

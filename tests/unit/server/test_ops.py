@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from cursorpipe_core import SlotState, Snapshot, Strategy, WorkerSnapshot
+from dataclasses import replace
+
+from cursorpipe_core import SlotState, Snapshot, Strategy, ToolsSnapshot, WorkerSnapshot
 from tests.unit.server.conftest import Client, ScriptedRouter
 
 
@@ -30,6 +32,24 @@ async def test_ready_tells_what_each_worker_does(client: Client) -> None:
     ]
 
 
+async def test_ready_tells_how_callers_tools_fare(client: Client, router: ScriptedRouter) -> None:
+    router.state = replace(router.state, tools=ToolsSnapshot("stdio", parked=2, calls=7, rebuilt=1))
+    body = await (await client.get("/ready")).json()
+    assert body["tools"] == {
+        "channel": "stdio",
+        "proven": False,
+        "parked": 2,
+        "calls": 7,
+        "groups": 0,
+        "new": 0,
+        "resumed": 0,
+        "rebuilt": 1,
+        "expired": 0,
+        "died": 0,
+        "refused": 0,
+    }
+
+
 async def test_not_ready_is_503_with_the_reason(client: Client, router: ScriptedRouter) -> None:
     worker = WorkerSnapshot(0, SlotState.TRIPPED, "not signed in", None, 3, 0, 0, ())
     router.state = Snapshot(
@@ -40,6 +60,7 @@ async def test_not_ready_is_503_with_the_reason(client: Client, router: Scripted
         draining=0,
         subprocesses=0,
         waiting=0,
+        tools=ToolsSnapshot("http", proven=True),
     )
     response = await client.get("/ready")
     body = await response.json()
