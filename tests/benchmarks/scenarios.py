@@ -22,6 +22,7 @@ from tests.benchmarks.cases import (
 from tests.benchmarks.jobs import Job, ask, quantile
 from tests.benchmarks.servers import Setup
 from tests.benchmarks.sides import HttpSide, Side
+from tests.benchmarks.tool_trips import STAND_IN, measure_trips
 
 PINNED = "bench-1"
 #: Whether streams that began together go on together.
@@ -321,6 +322,26 @@ SCENARIOS: Sequence[Scenario] = (
                         measure=_mixed,
                     )
                 ]
+            )
+        ],
+    ),
+    Scenario(
+        "P",
+        "a caller's tool, there and back",
+        [
+            Group(
+                [
+                    Case(
+                        f"c={concurrency}",
+                        Job([ask()], count, concurrency),
+                        ["plain p50 ms", "call p50 ms", "result p50 ms", "call p99 ms", "CPU ms/trip"],
+                        sides=OURS,
+                        measure=measure_trips,
+                        rounds=4,
+                    )
+                    for concurrency, count in ((1, 40), (16, 160))
+                ],
+                STAND_IN,
             )
         ],
     ),

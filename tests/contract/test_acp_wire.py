@@ -163,7 +163,7 @@ async def test_the_other_calls_are_wellformed(agent: Agent, begin: Begin) -> Non
     await agent.answers(agent.client.set_mode("s", "ask"), result={})
     begin(agent)
     agent.client.cancel("s")
-    agent.client.close_session("s")
+    agent.client.forget_session("s", close=True)
     methods = [message["method"] for message in agent.sent]
     assert methods == ["session/set_mode", "session/prompt", "session/cancel", "session/close"]
 

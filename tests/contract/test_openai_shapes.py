@@ -17,6 +17,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import BaseModel
 
 from tests.contract.conftest import TOKEN, ServeUrl
+from tests.tool_scripts import call, together, tools_directive
 
 #: OpenAI's schemas as one JSON file with `$defs`, where somebody has them.
 PUBLISHED = os.environ.get("OPENAI_SCHEMAS", "")
@@ -51,7 +52,25 @@ REQUESTS: dict[str, dict[str, Any]] = {
             {"role": "assistant", "content": "It rains."},
         ]
     },
+    "calls": {
+        "messages": [
+            {"role": "user", "content": tools_directive(together(call("w"), call("w"), say="Hm. "))}
+        ],
+        "tools": [{"type": "function", "function": {"name": "w"}}],
+    },
+    "silent call": {
+        "messages": [{"role": "user", "content": tools_directive(together(call("w", {"x": "é"})))}],
+        "tools": [{"type": "function", "function": {"name": "w"}}],
+        "tool_choice": "required",
+    },
+    "function call": {
+        "messages": [{"role": "user", "content": tools_directive(together(call("w")))}],
+        "functions": [{"name": "w"}],
+    },
 }
+
+#: The requests that a call answers, and why such an answer ends.
+CALLING = {"calls": "tool_calls", "silent call": "tool_calls", "function call": "function_call"}
 
 
 class Http:
@@ -121,6 +140,7 @@ def test_a_whole_answer(http: Http, name: str) -> None:
     strictly(answer, ChatCompletion)
     published(answer, "CreateChatCompletionResponse")
     assert answer["choices"][0].keys() >= {"logprobs", "finish_reason"}
+    assert answer["choices"][0]["finish_reason"] == CALLING.get(name, answer["choices"][0]["finish_reason"])
 
 
 @pytest.mark.parametrize("usage", [False, True])
@@ -134,6 +154,8 @@ def test_every_chunk_of_a_stream(http: Http, name: str, usage: bool) -> None:
         assert ("usage" in chunk) is usage
         assert all(choice["delta"].get("role", "assistant") == "assistant" for choice in chunk["choices"])
     assert len({chunk["id"] for chunk in chunks}) == 1
+    reasons = {choice["finish_reason"] for chunk in chunks for choice in chunk["choices"]} - {None}
+    assert name not in CALLING or reasons == {CALLING[name]}
 
 
 @pytest.mark.parametrize("stream", [False, True])

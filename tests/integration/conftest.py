@@ -68,6 +68,12 @@ def serve(agent: DemoAgent, aiohttp_client: AiohttpClient) -> Serve:
 
 
 @pytest.fixture
+def quick_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each way to tools a second, where most of them do not work."""
+    monkeypatch.setattr("cursorpipe_core.channel_probe.PROBE_S", 1.0)
+
+
+@pytest.fixture
 async def start(agent: DemoAgent, tmp_path: Path) -> AsyncIterator[Start]:
     """Start the program in a directory of its own, with nothing of ours in its environment.
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.contract.clients.conftest import Client, Workplace
 from tests.demo import DemoAgent
+from tests.tool_scripts import call, final_answer, together, tools_directive
 
 pytestmark = [pytest.mark.real_clients, pytest.mark.timeout(600)]
 
@@ -26,6 +27,9 @@ class Expected(NamedTuple):
     image: bool = True
     completion: bool = False
     text_stream: bool = True
+    #: Whether it has a loop for tools, and whether objects come by a call of one.
+    tools: bool = True
+    object_by_tool: str = ""
 
 
 CLIENTS = {
@@ -49,6 +53,7 @@ CLIENTS = {
         "langchain_core.exceptions.ModelAuthenticationError",
         "langchain_core.exceptions.ModelNotFoundError",
         "langchain_core.exceptions.ModelRateLimitError",
+        object_by_tool="structured_by_tool",
     ),
     "litellm": Expected(
         Client("litellm_sdk.py", "litellm"),
@@ -62,6 +67,7 @@ CLIENTS = {
         "pydantic_ai.exceptions.ModelAuthenticationError",
         "pydantic_ai.exceptions.ModelNotFoundError",
         "pydantic_ai.exceptions.ModelRateLimitError",
+        object_by_tool="structured_by_tool",
     ),
     # Its streams are of objects.
     "instructor": Expected(
@@ -71,6 +77,8 @@ CLIENTS = {
         "openai.RateLimitError",
         image=False,
         text_stream=False,
+        tools=False,
+        object_by_tool="tools",
     ),
     # It cannot be told how often to try: the official client below it does three times.
     "llm": Expected(
@@ -80,6 +88,7 @@ CLIENTS = {
         "exit status 1",
         attempts=3,
         image=False,
+        tools=False,
     ),
 }
 
@@ -188,3 +197,37 @@ def test_the_old_completions_answer(workplace: Workplace, expected: Expected) ->
     assert "error" not in saw
     assert "You said: Hello!" in saw["text"]
     assert all(count > 0 for count in saw["tokens"])
+
+
+TWO_ROUNDS = tools_directive(
+    together(call("get_weather", {"city": "Paris"}), call("get_time")),
+    together(call("get_weather", {"city": "Rome"})),
+)
+
+
+@pytest.mark.parametrize(
+    "expected", [pytest.param(CLIENTS[name], id=name) for name in CLIENTS if CLIENTS[name].tools]
+)
+@pytest.mark.parametrize("case", ["tools", "tools_stream"])
+@pytest.mark.parametrize("model", ["auto", "composer-2.5"])
+def test_the_clients_own_loop_runs_its_tools(
+    workplace: Workplace, agent: DemoAgent, expected: Expected, case: str, model: str
+) -> None:
+    saw = expected.client.case(workplace, case, TWO_ROUNDS, model=model)
+    assert "error" not in saw, saw
+    assert sorted(saw["calls"][:2]) == [["get_time", None], ["get_weather", "Paris"]]
+    assert saw["calls"][2:] == [["get_weather", "Rome"]]
+    assert saw["text"].endswith(
+        final_answer(("get_weather", "Paris is fine"), ("get_time", "12:00"), ("get_weather", "Rome is fine"))
+    )
+    assert len(agent.events("prompt")) == 1, "all of it was one turn of the agent"
+
+
+@pytest.mark.parametrize(
+    "expected", [pytest.param(CLIENTS[name], id=name) for name in CLIENTS if CLIENTS[name].object_by_tool]
+)
+def test_an_object_comes_by_a_call(workplace: Workplace, expected: Expected) -> None:
+    # By its place: each library has its own name for the tool.
+    prompt = tools_directive(together(call("any", ADA, at=0)))
+    saw = expected.client.case(workplace, expected.object_by_tool, prompt)
+    assert saw.get("object") == ADA, saw

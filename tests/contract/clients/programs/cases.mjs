@@ -6,6 +6,17 @@ export const { CLIENT_PROMPT: prompt, CLIENT_IMAGE: image } = process.env;
 // How often a client may repeat a request that was refused.
 export const retries = 1;
 
+// The tools that a model may call; what they are asked is what the program saw.
+export function weather(saw, city) {
+  (saw.calls ??= []).push(["get_weather", city]);
+  return `${city} is fine`;
+}
+
+export function clock(saw) {
+  (saw.calls ??= []).push(["get_time", null]);
+  return "12:00";
+}
+
 // Run the case of the command line; the last line of the output is what it saw.
 export async function run(cases) {
   const saw = {};

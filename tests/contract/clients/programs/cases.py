@@ -22,6 +22,44 @@ MESSAGES: list[dict[str, Any]] = [{"role": "user", "content": PROMPT}]
 Saw = dict[str, Any]
 
 
+def weather(saw: Saw, city: str) -> str:
+    """Be the tool `get_weather`."""
+    saw.setdefault("calls", []).append(["get_weather", city])
+    return f"{city} is fine"
+
+
+def clock(saw: Saw) -> str:
+    """Be the tool `get_time`."""
+    saw.setdefault("calls", []).append(["get_time", None])
+    return "12:00"
+
+
+#: The two as OpenAI describes tools, for clients that do not do so by themselves.
+TOOLS: list[dict[str, Any]] = [
+    {
+        "type": "function",
+        "function": {
+            "name": "get_weather",
+            "description": "Look up the weather of a city.",
+            "parameters": {
+                "type": "object",
+                "properties": {"city": {"type": "string"}},
+                "required": ["city"],
+            },
+        },
+    },
+    {
+        "type": "function",
+        "function": {"name": "get_time", "parameters": {"type": "object", "properties": {}}},
+    },
+]
+
+
+def use(saw: Saw, name: str, arguments: str) -> str:
+    """Run one of them by its name."""
+    return weather(saw, json.loads(arguments)["city"]) if name == "get_weather" else clock(saw)
+
+
 def run(**cases: Callable[[Saw], None]) -> None:
     """Run the case of the command line; the last line of the output is what it saw."""
     saw: Saw = {}

@@ -43,4 +43,12 @@ def stream(saw: Saw) -> None:
     saw["object"] = partial.model_dump() if partial else None
 
 
-run(chat=chat, structured=structured, stream=stream)
+def tools(saw: Saw) -> None:
+    by_tools = instructor.from_openai(client.client, mode=instructor.Mode.TOOLS)
+    person = by_tools.chat.completions.create(
+        model=MODEL, response_model=Person, messages=MESSAGES, max_retries=1
+    )
+    saw["object"] = person.model_dump()
+
+
+run(chat=chat, structured=structured, stream=stream, tools=tools)

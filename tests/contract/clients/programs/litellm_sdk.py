@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import litellm
-from cases import API_KEY, BASE_URL, IMAGE, MESSAGES, MODEL, PROMPT, RETRIES, Saw, run
+from cases import API_KEY, BASE_URL, IMAGE, MESSAGES, MODEL, PROMPT, RETRIES, TOOLS, Saw, run, use
 from pydantic import BaseModel
 
 ASKED = {"model": f"openai/{MODEL}", "api_base": BASE_URL, "api_key": API_KEY, "max_retries": RETRIES}
@@ -51,4 +52,37 @@ def completion(saw: Saw) -> None:
     saw["tokens"] = [answer.usage.prompt_tokens, answer.usage.completion_tokens]
 
 
-run(chat=chat, stream=stream, structured=structured, image=image, completion=completion)
+def tools(saw: Saw) -> None:
+    _loop(saw, lambda messages: litellm.completion(**ASKED, messages=messages, tools=TOOLS))
+
+
+def tools_stream(saw: Saw) -> None:
+    def ask(messages: list[Any]) -> Any:
+        chunks = list(litellm.completion(**ASKED, messages=messages, tools=TOOLS, stream=True))
+        return litellm.stream_chunk_builder(chunks, messages=messages)
+
+    _loop(saw, ask)
+
+
+def _loop(saw: Saw, ask: Any) -> None:
+    messages: list[Any] = list(MESSAGES)
+    while True:
+        message = ask(messages).choices[0].message
+        messages.append(message)
+        if not message.tool_calls:
+            saw["text"] = message.content
+            return
+        for call in message.tool_calls:
+            text = use(saw, call.function.name, call.function.arguments)
+            messages.append({"role": "tool", "tool_call_id": call.id, "content": text})
+
+
+run(
+    chat=chat,
+    stream=stream,
+    structured=structured,
+    image=image,
+    completion=completion,
+    tools=tools,
+    tools_stream=tools_stream,
+)

@@ -3,10 +3,32 @@
 import OpenAI from "openai";
 import { zodResponseFormat } from "openai/helpers/zod";
 import { z } from "zod";
-import { apiKey, baseURL, image, model, prompt, retries, run } from "./cases.mjs";
+import { apiKey, baseURL, clock, image, model, prompt, retries, run, weather } from "./cases.mjs";
 
 const client = new OpenAI({ baseURL, apiKey, maxRetries: retries });
 const messages = [{ role: "user", content: prompt }];
+// The two tools, as `runTools` takes them.
+const toolsOf = (saw) => [
+  {
+    type: "function",
+    function: {
+      name: "get_weather",
+      description: "Look up the weather of a city.",
+      parameters: { type: "object", properties: { city: { type: "string" } }, required: ["city"] },
+      parse: JSON.parse,
+      function: ({ city }) => weather(saw, city),
+    },
+  },
+  {
+    type: "function",
+    function: {
+      name: "get_time",
+      description: "Tell the time.",
+      parameters: { type: "object", properties: {} },
+      function: () => clock(saw),
+    },
+  },
+];
 const Person = z.object({ name: z.string(), age: z.number() });
 
 await run({
@@ -42,6 +64,16 @@ await run({
       messages: [{ role: "user", content: parts }],
     });
     saw.text = choices[0].message.content;
+  },
+
+  async tools(saw) {
+    const runner = client.chat.completions.runTools({ model, messages, tools: toolsOf(saw) });
+    saw.text = await runner.finalContent();
+  },
+
+  async tools_stream(saw) {
+    const asked = { model, messages, tools: toolsOf(saw), stream: true };
+    saw.text = await client.chat.completions.runTools(asked).finalContent();
   },
 
   async completion(saw) {

@@ -1,9 +1,9 @@
 // The AI SDK of Vercel.
 
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
-import { generateObject, generateText, streamText } from "ai";
+import { generateObject, generateText, stepCountIs, streamText, tool } from "ai";
 import { z } from "zod";
-import { apiKey, baseURL, image, model as name, prompt, retries, run } from "./cases.mjs";
+import { apiKey, baseURL, clock, image, model as name, prompt, retries, run, weather } from "./cases.mjs";
 
 const provider = createOpenAICompatible({
   name: "cursorpipe",
@@ -13,6 +13,24 @@ const provider = createOpenAICompatible({
   supportsStructuredOutputs: true,
 });
 const asked = { model: provider(name), maxRetries: retries };
+
+const withTools = (saw) => ({
+  ...asked,
+  prompt,
+  stopWhen: stepCountIs(5),
+  tools: {
+    get_weather: tool({
+      description: "Look up the weather of a city.",
+      inputSchema: z.object({ city: z.string() }),
+      execute: async ({ city }) => weather(saw, city),
+    }),
+    get_time: tool({
+      description: "Tell the time.",
+      inputSchema: z.object({}),
+      execute: async () => clock(saw),
+    }),
+  },
+});
 
 await run({
   async chat(saw) {
@@ -31,6 +49,15 @@ await run({
     }
     const usage = await result.usage;
     saw.tokens = [usage.inputTokens, usage.outputTokens];
+  },
+
+  async tools(saw) {
+    const { text } = await generateText(withTools(saw));
+    saw.text = text;
+  },
+
+  async tools_stream(saw) {
+    saw.text = await streamText({ ...withTools(saw), onError() {} }).text;
   },
 
   async structured(saw) {
