@@ -29,11 +29,11 @@ async def chat_completions(request: web.Request) -> web.StreamResponse:
         timeout_s = None if body.stream else patience_s(request)
         wanted = to_core(body, client=request[CLIENT], timeout_s=timeout_s)
         names = ignored(body)
-        if wanted.tool_use is not None or wanted.messages[-1].role is Role.TOOL:
-            wanted = replace(wanted, owner=owner_of(request))
         if wanted.tool_use is not None and not router.takes_tools:
             names = sorted([*names, refused_tools(body, wanted.tool_use)])
             wanted = replace(wanted, tool_use=None)
+        elif wanted.tool_use is not None or wanted.messages[-1].role is Role.TOOL:
+            wanted = replace(wanted, owner=owner_of(request))
         if body.reasoning_effort is not None:
             variant = await router.with_effort(body.model or "", body.reasoning_effort)
             if variant is None:
