@@ -34,6 +34,7 @@ from cursorpipe_core.config import (
     ToolsMode,
     demo_agent_settings,
 )
+from cursorpipe_core.durations import Durations, DurationsSnapshot
 from cursorpipe_core.endpoint import Address, Endpoint, OpenCall, ToolBridge, Transport
 from cursorpipe_core.errors import (
     AgentCrashError,
@@ -60,7 +61,14 @@ from cursorpipe_core.errors import (
 )
 from cursorpipe_core.preflight import AgentDescription, Finding, preflight
 from cursorpipe_core.router import Route, Router
-from cursorpipe_core.snapshot import SlotState, Snapshot, ToolsSnapshot, WorkerSnapshot
+from cursorpipe_core.snapshot import (
+    BackendHistory,
+    History,
+    SlotState,
+    Snapshot,
+    ToolsSnapshot,
+    WorkerSnapshot,
+)
 from cursorpipe_core.spec import SettingSpec, setting, specs
 from cursorpipe_core.tools import Tool, ToolSet
 from cursorpipe_core.version import __version__
@@ -77,16 +85,20 @@ __all__ = [
     "AgentUnavailableError",
     "AuthenticationError",
     "Backend",
+    "BackendHistory",
     "BacklogError",
     "Began",
     "Calls",
     "CompletionEvent",
     "CompletionRequest",
     "CursorpipeError",
+    "Durations",
+    "DurationsSnapshot",
     "Endpoint",
     "Finding",
     "Finish",
     "FinishReason",
+    "History",
     "Image",
     "InvalidOutputError",
     "InvalidRequestError",

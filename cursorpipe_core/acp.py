@@ -14,6 +14,7 @@ from typing import Any
 
 from cursorpipe_core.completion import FinishReason, ToolEvent, Usage
 from cursorpipe_core.config import Permissions
+from cursorpipe_core.counts import Counts
 from cursorpipe_core.errors import (
     AgentCrashError,
     AgentTimeoutError,
@@ -97,6 +98,7 @@ class AcpClient:
         permissions: Permissions,
         client_version: str,
         redact: Callable[[str], str] = str,
+        counts: Counts | None = None,
     ) -> None:
         self._connection = Connection(
             write, on_request=self._on_request, on_notification=self._on_notification
@@ -106,6 +108,7 @@ class AcpClient:
         self._redact = redact
         self._turns: dict[str, Turn] = {}
         self._grants: dict[str, Grant] = {}
+        self._counts = counts or Counts()
         self.permissions_refused = 0
 
     @property
@@ -321,6 +324,7 @@ class AcpClient:
             turn.announced.add(str(_member(_member(params, "toolCall"), "toolCallId")))
         if permissions is Permissions.REFUSE:
             self.permissions_refused += 1
+            self._counts.permissions_refused += 1
         for kind in _WANTED_KINDS[permissions]:
             for option in options if isinstance(options, list) else ():
                 if _member(option, "kind") == kind:

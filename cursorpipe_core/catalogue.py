@@ -63,6 +63,11 @@ class Catalogue:
         """Return the model that an alias stands for, or the name as it is."""
         return self._aliases.get(model, model)
 
+    def known(self, model: str) -> str | None:
+        """Return the model that a name stands for, if the list that is there has it; the CLI is not asked."""
+        model = self.resolve(model)
+        return model if any(known.id == model for known in self._models) else None
+
     async def with_effort(self, model: str, effort: str) -> str | None:
         """Return the variant of a model that thinks this hard; None if there is none, or nobody knows."""
         model = self.resolve(model)

@@ -7,6 +7,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from cursorpipe_core.durations import Durations
 from cursorpipe_core.errors import AgentUnavailableError, CursorpipeError, QueueFullError
 
 #: Seconds after which it makes sense to ask again when the line is full or was stood in for nothing.
@@ -18,11 +19,13 @@ Thing = TypeVar("Thing")
 class _Waiter(Generic[Thing]):
     """One who waits, and how to serve them."""
 
-    __slots__ = ("future", "take")
+    __slots__ = ("future", "since", "take")
 
     def __init__(self, take: Callable[[], Thing | None]) -> None:
         self.take = take
-        self.future: asyncio.Future[Thing] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self.since = loop.time()
+        self.future: asyncio.Future[Thing] = loop.create_future()
 
 
 class WaitingLine(Generic[Thing]):
@@ -33,10 +36,14 @@ class WaitingLine(Generic[Thing]):
     something available calls ``wake``. ``give_back`` takes what was given to somebody who had just left.
     """
 
-    def __init__(self, *, max_waiting: int, give_back: Callable[[Thing], None]) -> None:
+    def __init__(
+        self, *, max_waiting: int, give_back: Callable[[Thing], None], waits: Durations | None = None
+    ) -> None:
+        """Prepare an empty line; ``waits`` gets the seconds that those who were served had waited."""
         #: May be changed; who is in the line stays.
         self.max_waiting = max_waiting
         self._give_back = give_back
+        self._waits = waits or Durations(())
         self._clients: OrderedDict[str, deque[_Waiter[Thing]]] = OrderedDict()
         self._waiting = 0
 
@@ -85,6 +92,7 @@ class WaitingLine(Generic[Thing]):
                 self._clients.move_to_end(client)
             else:
                 del self._clients[client]
+            self._waits.add(waiter.future.get_loop().time() - waiter.since)
             waiter.future.set_result(thing)
 
     def fail(self, error: CursorpipeError) -> None:

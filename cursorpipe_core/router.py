@@ -30,6 +30,7 @@ from cursorpipe_core.config import (
     ToolsMode,
     is_model_name,
 )
+from cursorpipe_core.counts import Counts
 from cursorpipe_core.endpoint import ToolBridge
 from cursorpipe_core.errors import (
     AgentError,
@@ -88,11 +89,13 @@ class Router:
         self._queue_timeout_s = supervision.queue_timeout_s
         self._clocks = _clocks(agent)
         self._instance = Instance(agent.state_dir)
-        self._supervisor = Supervisor(agent, supervision, self._instance)
-        self._warm = WarmModels(agent, supervision, self._instance)
+        self._counts = Counts()
+        self._supervisor = Supervisor(agent, supervision, self._instance, self._counts)
+        self._warm = WarmModels(agent, supervision, self._instance, self._counts)
         self._runner = SubprocessRunner(
             agent,
             self._instance,
+            self._counts.subprocess,
             max_processes=supervision.max_subprocesses,
             max_waiting=supervision.max_queue,
         )
@@ -273,6 +276,10 @@ class Router:
         """Return the models that can be asked for, `auto` first; raises AgentError if nobody knows."""
         return await self._catalogue.models()
 
+    def known_model(self, name: str) -> str | None:
+        """Return the model that a name stands for, if it is in the list that was last asked for."""
+        return self._catalogue.known(name)
+
     async def describe_agent(self) -> AgentDescription:
         """Find the CLI and ask for its version; raises AgentNotFoundError if there is none."""
         return await describe_agent(self._agent, self._instance)
@@ -292,6 +299,7 @@ class Router:
                 reason = next(
                     (worker.reason for worker in workers if worker.reason), "The agents are starting."
                 )
+        waiting_acp = self._supervisor.waiting + self._warm.waiting
         return Snapshot(
             ready=reason is None,
             reason=reason,
@@ -299,8 +307,10 @@ class Router:
             workers=[*workers, *self._warm.snapshot()],
             draining=self._supervisor.draining + self._warm.draining,
             subprocesses=self._runner.in_flight,
-            waiting=self._supervisor.waiting + self._warm.waiting + self._runner.waiting,
+            waiting=waiting_acp + self._runner.waiting,
             tools=self._tools_snapshot(),
+            waiting_acp=waiting_acp,
+            history=self._counts.snapshot(),
         )
 
     def _tools_snapshot(self) -> ToolsSnapshot:

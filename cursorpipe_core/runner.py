@@ -11,6 +11,7 @@ from typing import Self
 
 from cursorpipe_core.completion import Image
 from cursorpipe_core.config import AgentSettings, Permissions
+from cursorpipe_core.counts import BackendCounts
 from cursorpipe_core.errors import AgentCrashError, CursorpipeError
 from cursorpipe_core.habitat import Habitat
 from cursorpipe_core.instance import Instance
@@ -35,14 +36,23 @@ class SubprocessRunner:
     """
 
     def __init__(
-        self, settings: AgentSettings, instance: Instance, *, max_processes: int, max_waiting: int
+        self,
+        settings: AgentSettings,
+        instance: Instance,
+        counts: BackendCounts,
+        *,
+        max_processes: int,
+        max_waiting: int,
     ) -> None:
         self._settings = settings
+        self._counts = counts
         self._places = Places(settings, instance)
         self._stack = AsyncExitStack()
         self._max_processes = max_processes
         self._taken = 0
-        self._line: WaitingLine[bool] = WaitingLine(max_waiting=max_waiting, give_back=self._release)
+        self._line: WaitingLine[bool] = WaitingLine(
+            max_waiting=max_waiting, give_back=self._release, waits=counts.waits
+        )
         self._runs: dict[asyncio.Task[None], _Chat] = {}
 
     async def __aenter__(self) -> Self:
@@ -92,7 +102,7 @@ class SubprocessRunner:
         the line raises. With ``keep`` the chat stays open for other turns until the dialogue is closed.
         """
         await self._line.acquire(client, self._take, timeout_s)
-        chat = _Chat(keep=keep)
+        chat = _Chat(self._counts, keep=keep)
         chat.go_on(prompt, turn)
         run = asyncio.create_task(self._run(model, chat), name="print mode")
         self._runs[run] = chat
@@ -142,6 +152,7 @@ class SubprocessRunner:
         command = self._command(model, place.cwd, chat.id, await _put_down(prompt.images, place.own))
         child = ChildProcess(command, env=place.env, cwd=place.cwd, on_stdout=reader.feed)
         try:
+            self._counts.started += 1
             place.on_started(child.pid)
             turn.begin()
             child.write(prompt.text.encode())
@@ -181,7 +192,8 @@ class _Chat:
     ``over`` is set when the process of the turn that runs has no more to do.
     """
 
-    def __init__(self, *, keep: bool) -> None:
+    def __init__(self, counts: BackendCounts, *, keep: bool) -> None:
+        self._counts = counts
         self.id: str | None = None
         self.over = asyncio.Event()
         self._keep = keep
@@ -190,7 +202,7 @@ class _Chat:
         self._changed = asyncio.Event()
 
     def go_on(self, prompt: Prompt, turn: Turn) -> None:
-        turn.on_abandoned = self.stop
+        turn.on_abandoned = self._abandon
         self._waiting = (prompt, turn)
         if self._stopped:
             self.fail(AgentCrashError("The agent was stopped."))
@@ -205,6 +217,10 @@ class _Chat:
         self._stopped = True
         self.over.set()
         self.close()
+
+    def _abandon(self) -> None:
+        self._counts.cancelled += 1
+        self.stop()
 
     def fail(self, error: CursorpipeError) -> None:
         """Tell a turn that will not be begun any more why."""

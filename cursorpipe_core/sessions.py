@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
+from cursorpipe_core.counts import Counts
 from cursorpipe_core.errors import CursorpipeError
 
 logger = logging.getLogger(__name__)
@@ -44,8 +45,16 @@ class SessionDispenser:
     ``stock`` is kept at least, and as many as are likely to be taken while others are made, up to ``most``.
     """
 
-    def __init__(self, create: Callable[[], Awaitable[str]], *, stock: int, most: int = 0) -> None:
+    def __init__(
+        self,
+        create: Callable[[], Awaitable[str]],
+        *,
+        stock: int,
+        most: int = 0,
+        counts: Counts | None = None,
+    ) -> None:
         self._create = create
+        self._counts = counts or Counts()
         self._stock = stock
         self._most = max(stock, most)
         self._sessions: deque[str] = deque()
@@ -89,11 +98,13 @@ class SessionDispenser:
             return None
         self._taken_at.append(self._clock())
         session = self._sessions.popleft()
+        self._counts.sessions_found += 1
         self._plan_refill()
         return session
 
     async def make(self) -> str:
         """Return the id of a session made now, for one who found none; raises what ``create`` raises."""
+        self._counts.sessions_missed += 1
         self._taken_at.append(self._clock())
         self._refill()
         return await self._make()
@@ -159,6 +170,7 @@ class SessionDispenser:
     async def _make(self) -> str:
         began = self._clock()
         session = await self._create()
+        self._counts.sessions_made += 1
         took = self._clock() - began
         self._create_s = (
             took if not self._create_s else self._create_s + LATEST_WEIGHT * (took - self._create_s)

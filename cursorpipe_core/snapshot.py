@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from cursorpipe_core.config import Strategy
+from cursorpipe_core.durations import DurationsSnapshot
+from cursorpipe_core.errors import CursorpipeError
 
 
 class SlotState(StrEnum):
@@ -23,7 +25,8 @@ class SlotState(StrEnum):
 class WorkerSnapshot:
     """One slot: its state and why it is in it (``reason``: a sentence, where there is something to say).
 
-    ``model`` is that of a worker which serves no other.
+    ``model`` is that of a worker which serves no other; ``rss_bytes`` the memory of the process and its
+    children when it was last looked at, 0 before.
     """
 
     slot: int
@@ -36,6 +39,7 @@ class WorkerSnapshot:
     notes: Sequence[str]
     permissions_refused: int = 0
     model: str | None = None
+    rss_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +66,41 @@ class ToolsSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class BackendHistory:
+    """Of one backend since the start: processes started, turns stopped before their end, waits for a place.
+
+    ``waits`` are those of requests that had to stand in the line and got a place.
+    """
+
+    started: int = 0
+    cancelled: int = 0
+    waits: DurationsSnapshot = field(default_factory=lambda: DurationsSnapshot((), (0,), 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What has happened since the start, in numbers that only ever grow.
+
+    Sessions that were made, and requests that found one in stock or missed it; workers that were started
+    again, by the error that their last life ended with, and those that were worn and replaced.
+    """
+
+    acp: BackendHistory = field(default_factory=BackendHistory)
+    subprocess: BackendHistory = field(default_factory=BackendHistory)
+    sessions_made: int = 0
+    sessions_found: int = 0
+    sessions_missed: int = 0
+    restarts: Mapping[type[CursorpipeError], int] = field(default_factory=dict)
+    recycled: int = 0
+    permissions_refused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """The whole agent side. ``ready``: a request made now would be served; ``reason`` says why not.
 
     ``draining`` are the workers that have been replaced and finish what they have, ``waiting`` the
-    requests that wait for their turn.
+    requests that wait for their turn, ``waiting_acp`` those of them that wait for a worker.
     """
 
     ready: bool
@@ -77,3 +111,5 @@ class Snapshot:
     subprocesses: int
     waiting: int
     tools: ToolsSnapshot
+    waiting_acp: int = 0
+    history: History = field(default_factory=History)

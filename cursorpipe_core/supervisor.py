@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from cursorpipe_core.config import AgentSettings, SupervisorSettings
+from cursorpipe_core.counts import Counts
 from cursorpipe_core.errors import (
     AgentCrashError,
     AgentNotFoundError,
@@ -45,6 +46,7 @@ class Slot:
         self.worker: AgentWorker | None = None
         self.ready_since: float | None = None
         self.restarts = 0
+        self.rss_bytes = 0
 
     def snapshot(self) -> WorkerSnapshot:
         """Describe the slot now."""
@@ -60,6 +62,7 @@ class Slot:
             sessions_ready=serving.sessions_ready if serving else 0,
             notes=tuple(worker.notes) if worker else (),
             permissions_refused=serving.permissions_refused if serving else 0,
+            rss_bytes=self.rss_bytes if worker else 0,
         )
 
 
@@ -75,6 +78,7 @@ class Supervisor:
         agent: AgentSettings,
         settings: SupervisorSettings,
         instance: Instance,
+        counts: Counts,
         *,
         model: str | None = None,
     ) -> None:
@@ -82,6 +86,7 @@ class Supervisor:
         self._agent = agent
         self._model = model
         self._instance = instance
+        self._counts = counts
         self._settings = settings
         self._longest_turn_s = agent.request_timeout_s
         self._slots = [
@@ -92,7 +97,7 @@ class Supervisor:
             for number in range(settings.workers)
         ]
         self._line: WaitingLine[AgentWorker] = WaitingLine(
-            max_waiting=settings.max_queue, give_back=AgentWorker.release
+            max_waiting=settings.max_queue, give_back=AgentWorker.release, waits=counts.acp.waits
         )
         self._slot_tasks: list[asyncio.Task[None]] = []
         self._lives: set[asyncio.Task[None]] = set()
@@ -218,6 +223,7 @@ class Supervisor:
                 logger.warning("worker %d: %s Next start in %.1fs.", slot.number, slot.error, restart.delay_s)
                 await asyncio.sleep(restart.delay_s)
                 slot.restarts += 1
+                self._counts.restarted(slot.error)
         finally:
             self._move(slot, SlotState.STOPPED)
 
@@ -226,13 +232,15 @@ class Supervisor:
         try:
             slot.worker, life = await self._start(slot)
             slot.error = None
+            slot.rss_bytes = 0
             slot.ready_since = time.monotonic()
             self._move(slot, SlotState.READY)
             while True:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(WEAR_CHECK_S):
                         return await slot.worker.wait_ended()
-                wear = self._wear(slot.worker)
+                slot.rss_bytes = slot.worker.rss_bytes()
+                wear = self._wear(slot.worker, slot.rss_bytes >> 20)
                 if wear is not None and (self._recycling is None or self._recycling.done()):
                     # Only one at a time, from the first start to the last turn of the old one.
                     self._recycling = life
@@ -258,6 +266,7 @@ class Supervisor:
             stock=self._stock(slot),
             most=self._settings.pool_max,
             model=self._model,
+            counts=self._counts,
             on_release=self._line.wake,
         )
         started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -290,17 +299,15 @@ class Supervisor:
         finally:
             started.cancel()
 
-    def _wear(self, worker: AgentWorker) -> str | None:
+    def _wear(self, worker: AgentWorker, rss_mb: int) -> str | None:
         """Return why a worker is to be replaced by a fresh one, if it is."""
         limits = self._settings
         if 0 < limits.worker_max_sessions <= worker.sessions_opened:
             return f"{worker.sessions_opened} sessions"
         if 0 < limits.worker_max_age_s <= worker.age_s:
             return f"{worker.age_s:.0f}s of age"
-        if limits.worker_max_rss_mb:
-            rss_mb = worker.rss_bytes() >> 20
-            if rss_mb >= limits.worker_max_rss_mb:
-                return f"{rss_mb} MiB of memory"
+        if 0 < limits.worker_max_rss_mb <= rss_mb:
+            return f"{rss_mb} MiB of memory"
         return None
 
     async def _replace(
@@ -317,6 +324,8 @@ class Supervisor:
                     await old.wait_ended()
             return life
         logger.info("worker %d is replaced after %s", slot.number, wear)
+        slot.rss_bytes = 0
+        self._counts.recycled += 1
         old.retire(AgentCrashError("The worker was replaced."))
         self._move(slot, SlotState.READY)
         return new_life

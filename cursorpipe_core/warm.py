@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from cursorpipe_core.config import AgentSettings, SupervisorSettings
+from cursorpipe_core.counts import Counts
 from cursorpipe_core.errors import AgentUnavailableError, UnknownModelError
 from cursorpipe_core.instance import Instance
 from cursorpipe_core.snapshot import WorkerSnapshot
@@ -54,10 +55,13 @@ class WarmModels:
     asks for is stopped after a while. Leaving ends every worker.
     """
 
-    def __init__(self, agent: AgentSettings, settings: SupervisorSettings, instance: Instance) -> None:
+    def __init__(
+        self, agent: AgentSettings, settings: SupervisorSettings, instance: Instance, counts: Counts
+    ) -> None:
         self._agent = agent
         self._settings = settings
         self._instance = instance
+        self._counts = counts
         self._models: dict[str, WarmModel] = {}
         self._lives: set[asyncio.Task[None]] = set()
         self._looking: asyncio.Task[None] | None = None
@@ -135,7 +139,9 @@ class WarmModels:
                 raise AgentUnavailableError("Every warm model is at work.")
             self._stop(min(idle, key=lambda name: self._models[name].used_at))
         logger.info("model %s gets a worker of its own", model)
-        supervisor = Supervisor(self._agent, _for_one(self._settings), self._instance, model=model)
+        supervisor = Supervisor(
+            self._agent, _for_one(self._settings), self._instance, self._counts, model=model
+        )
         warm = self._models[model] = WarmModel(supervisor)
         life = asyncio.create_task(warm.live(), name=f"model {model}")
         self._lives.add(life)

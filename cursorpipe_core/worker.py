@@ -15,6 +15,7 @@ from cursorpipe_core.acp import AcpClient, AcpSession, Capabilities
 from cursorpipe_core.bounds import bounded
 from cursorpipe_core.command import run_command
 from cursorpipe_core.config import AgentSettings
+from cursorpipe_core.counts import Counts
 from cursorpipe_core.errors import (
     AgentCrashError,
     AuthenticationError,
@@ -71,6 +72,7 @@ class AgentWorker:
         stock: int,
         most: int = 0,
         model: str | None = None,
+        counts: Counts | None = None,
         on_release: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
@@ -79,6 +81,7 @@ class AgentWorker:
         self._stock = stock
         self._most = most
         self._model = model
+        self._counts = counts or Counts()
         self._stack = AsyncExitStack()
         self._output_ended = asyncio.Event()
         self._end: asyncio.Future[CursorpipeError] = asyncio.get_running_loop().create_future()
@@ -298,6 +301,7 @@ class AgentWorker:
             command, env=self._place.env, cwd=self._place.cwd, on_stdout=self._on_output
         )
         self._pid = self._child.pid
+        self._counts.acp.started += 1
         self._stack.push_async_callback(self._child.stop, polite=POLITE_EXIT_S, grace=SIGTERM_GRACE_S)
         self._place.on_started(self._pid)
         self._client = AcpClient(
@@ -305,13 +309,14 @@ class AgentWorker:
             permissions=self._settings.permissions,
             client_version=__version__,
             redact=self._settings.redact,
+            counts=self._counts,
         )
         self._started_at = self._heard_at = asyncio.get_running_loop().time()
         watch = asyncio.create_task(self._watch(), name=f"watch {self._pid}")
         self._stack.push_async_callback(_end_task, watch)
         self._capabilities = await self._client.initialize(self._settings.startup_timeout_s)
         self._dispenser = await self._sign_in(
-            SessionDispenser(self._open_session, stock=self._stock, most=self._most)
+            SessionDispenser(self._open_session, stock=self._stock, most=self._most, counts=self._counts)
         )
         listen = asyncio.create_task(self._check_liveness(), name=f"liveness {self._pid}")
         self._stack.push_async_callback(_end_task, listen)
@@ -412,6 +417,7 @@ class AgentWorker:
 
     def abandon(self, session_id: str) -> None:
         """Stop a turn whose reader has left; the agent's answer to the prompt confirms it."""
+        self._counts.acp.cancelled += 1
         self._client.cancel(session_id)
         self._cancelled[session_id] = asyncio.get_running_loop().call_later(
             CANCEL_TIMEOUT_S, self._give_up, session_id

@@ -12,7 +12,7 @@ from cursorpipe_core import Route
 from cursorpipe_server.choices import Choices
 from cursorpipe_server.config import ServerSettings
 from cursorpipe_server.errors import UnsupportedParameterError
-from cursorpipe_server.keys import ANSWER, SETTINGS
+from cursorpipe_server.keys import ANSWER, CHOICES, SETTINGS
 from cursorpipe_server.sse import Frames, stream_frames
 
 
@@ -37,6 +37,7 @@ async def send_answer(
 ) -> web.StreamResponse:
     """Send an answer, as a stream or whole, with the headers that say how it was made."""
     request[ANSWER] = answer
+    request[CHOICES] = choices
     if streamed:
         return await stream_frames(
             request,

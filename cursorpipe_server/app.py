@@ -13,8 +13,9 @@ from cursorpipe_server.bridge import Bridge
 from cursorpipe_server.cors import Cors
 from cursorpipe_server.guard import browser_guard
 from cursorpipe_server.inflight import InFlight
-from cursorpipe_server.keys import IN_FLIGHT, ROUTER, SETTINGS
+from cursorpipe_server.keys import IN_FLIGHT, MEASURES, ROUTER, SETTINGS
 from cursorpipe_server.live import LiveSettings
+from cursorpipe_server.measures import Measures
 from cursorpipe_server.middlewares import add_headers, errors, request_line
 from cursorpipe_server.routes import ROUTES
 
@@ -40,6 +41,7 @@ def create_app(live: LiveSettings, router: Router) -> web.Application:
     app[SETTINGS] = live
     app[ROUTER] = router
     app[IN_FLIGHT] = InFlight()
+    app[MEASURES] = Measures(router.known_model)
     app.on_response_prepare.append(add_headers)
     app.on_response_prepare.append(cors.add_headers)
     app.cleanup_ctx.append(_serve_tools)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 
-from cursorpipe_core import AUTO_MODEL, Began, CompletionEvent, Usage
+from cursorpipe_core import AUTO_MODEL, Began, CompletionEvent, TextDelta, Usage
 from cursorpipe_server.params import as_header
 
 Events = AsyncGenerator[list[CompletionEvent], None]
@@ -15,7 +16,8 @@ Events = AsyncGenerator[list[CompletionEvent], None]
 class Choices:
     """Reads the events of one or more answers as they come, each told by its index.
 
-    ``began`` is there once an agent has told it, ``usage`` is the sum of what has ended. ``mark`` is told
+    ``began`` is there once an agent has told it, ``usage`` is the sum of what has ended; ``first_text_at``,
+    by the clock of `time.perf_counter`, once there was text, of which ``pieces`` have come. ``mark`` is told
     the stages that are reached.
     """
 
@@ -27,6 +29,8 @@ class Choices:
         self._mark = mark
         self.began: Began | None = None
         self.usage: Usage | None = None
+        self.first_text_at: float | None = None
+        self.pieces = 0
 
     def __len__(self) -> int:
         return len(self._sources)
@@ -71,7 +75,12 @@ class Choices:
         return headers
 
     def _note(self, batch: Sequence[CompletionEvent]) -> None:
-        # By the ends of a batch, which is where these events are, and not by all of a long one.
+        for event in batch:
+            if isinstance(event, TextDelta):
+                if self.first_text_at is None:
+                    self.first_text_at = time.perf_counter()
+                self.pieces += len(event.pieces)
+        # By the ends of a batch, which is where these events are.
         if isinstance(began := batch[0], Began) and self.began is None:
             self.began = began
             self._mark("agent began")

@@ -33,6 +33,13 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+class MetricsAuth(StrEnum):
+    """Who may read the metrics: whoever has a token, or everybody."""
+
+    TOKEN = "token"  # noqa: S105 — no secret
+    OPEN = "open"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
     """The HTTP side."""
@@ -95,6 +102,12 @@ class ServerSettings:
         "CURSORPIPE_STRICT_PARAMS",
         default=False,
         doc="Refuse parameters that have no effect with 400, and do not only name them in a header.",
+        reload=True,
+    )
+    metrics_auth: MetricsAuth = setting(
+        "CURSORPIPE_METRICS_AUTH",
+        default=MetricsAuth.TOKEN,
+        doc="Who may read `/metrics`: `token`, as all else, or `open`, everybody.",
         reload=True,
     )
     drain_timeout_s: float = setting(

@@ -30,6 +30,7 @@ from cursorpipe_core import (
     ToolsUnavailableError,
     UnknownModelError,
 )
+from cursorpipe_server.keys import CODE, OUTCOME
 
 #: Seconds named in `Retry-After` where the cause names none.
 RETRY_AFTER_S = 5.0
@@ -103,7 +104,8 @@ class HttpError:
     retry: bool = False
 
 
-INTERNAL = HttpError(500, "server_error", "internal_error")
+INTERNAL_CODE = "internal_error"
+INTERNAL = HttpError(500, "server_error", INTERNAL_CODE)
 
 #: By the nearest class in the error's own line; what is not here is a fault of ours.
 HTTP_ERRORS: Mapping[type[CursorpipeError], HttpError] = {
@@ -146,7 +148,22 @@ _HTTP_REFUSALS: Mapping[int, tuple[str, str]] = {
 
 def http_error(error: BaseException) -> HttpError:
     """Return what an error is over HTTP."""
-    return next((HTTP_ERRORS[cls] for cls in type(error).__mro__ if cls in HTTP_ERRORS), INTERNAL)
+    return _known(type(error))
+
+
+def code_of(kind: type[BaseException]) -> str:
+    """Return the code of a kind of error."""
+    return _known(kind).code or INTERNAL_CODE
+
+
+def _known(kind: type[BaseException]) -> HttpError:
+    return next((HTTP_ERRORS[cls] for cls in kind.__mro__ if cls in HTTP_ERRORS), INTERNAL)
+
+
+def note_failure(request: web.BaseRequest, error: BaseException) -> None:
+    """Keep with a request what it failed with, for its line in the log and the metrics."""
+    request[OUTCOME] = type(error).__name__
+    request[CODE] = code_of(type(error))
 
 
 def envelope(error: BaseException) -> dict[str, Any]:
@@ -187,6 +204,7 @@ def error_response(error: BaseException) -> web.Response:
 def refusal_response(request: web.BaseRequest, refusal: web.HTTPException) -> web.Response:
     """Return aiohttp's own refusal of a request in the envelope, with the headers that belong to it."""
     code, words = _HTTP_REFUSALS.get(refusal.status, (None, refusal.reason or "The request is refused."))
+    request[CODE] = code or f"http_{refusal.status}"
     message = words.format(method=request.method, path=request.path)
     headers = {name: refusal.headers[name] for name in ("Allow",) if name in refusal.headers}
     kind = INVALID_REQUEST if refusal.status < 500 else "server_error"

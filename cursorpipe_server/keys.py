@@ -5,12 +5,15 @@ from typing import Protocol
 from aiohttp import web
 
 from cursorpipe_core import Router
+from cursorpipe_server.choices import Choices
 from cursorpipe_server.inflight import InFlight
 from cursorpipe_server.live import LiveSettings
+from cursorpipe_server.measures import Measures
 
 SETTINGS = web.AppKey("settings", LiveSettings)
 ROUTER = web.AppKey("router", Router)
 IN_FLIGHT = web.AppKey("in_flight", InFlight)
+MEASURES = web.AppKey("measures", Measures)
 
 #: Whose request it is: the name of its token, or else the address it comes from.
 CLIENT = web.RequestKey("client", str)
@@ -42,3 +45,8 @@ class Told(Protocol):
 #: What a request's line tells beside HTTP's own: the answer, and how it ended where no status says it.
 ANSWER: web.RequestKey[Told] = web.RequestKey("answer", Told)
 OUTCOME = web.RequestKey("outcome", str)
+#: The answers of which that answer is made.
+CHOICES: web.RequestKey[Choices] = web.RequestKey("choices", Choices)
+#: The code of the error that a request ended with, or CLIENT_LEFT.
+CODE = web.RequestKey("code", str)
+CLIENT_LEFT = "client_left"

@@ -11,10 +11,22 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from cursorpipe_core import AgentError, CursorpipeError
-from cursorpipe_server.errors import INTERNAL, error_response, http_error, refusal_response
+from cursorpipe_server.errors import INTERNAL, error_response, http_error, note_failure, refusal_response
 from cursorpipe_server.ids import new_id
-from cursorpipe_server.keys import ANSWER, CLIENT, IN_FLIGHT, OUTCOME, STARTED
+from cursorpipe_server.keys import (
+    ANSWER,
+    CHOICES,
+    CLIENT,
+    CLIENT_LEFT,
+    CODE,
+    IN_FLIGHT,
+    MEASURES,
+    OUTCOME,
+    STARTED,
+)
 from cursorpipe_server.log import REQUEST_ID
+from cursorpipe_server.measures import OK
+from cursorpipe_server.routes import template_of
 
 logger = logging.getLogger(__name__)
 access = logging.getLogger("cursorpipe_server.access")
@@ -27,7 +39,7 @@ _SANE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 @web.middleware
 async def request_line(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Give the request an id and a client, count it while it is served, and log one line when it is over."""
+    """Give the request an id and a client, count it while it is served, measure and log it when it is over."""
     given = request.headers.get(REQUEST_ID_HEADER, "")
     REQUEST_ID.set(given if _SANE_ID.fullmatch(given) else new_request_id())
     request[CLIENT] = request.remote or "-"
@@ -39,14 +51,39 @@ async def request_line(request: web.Request, handler: Handler) -> web.StreamResp
         status = response.status
     except asyncio.CancelledError:
         # With handler cancellation on, this is how a client that hangs up is noticed.
-        request[OUTCOME] = "client left"
+        request[OUTCOME], request[CODE] = "client left", CLIENT_LEFT
         raise
     else:
         return response
     finally:
-        if access.isEnabledFor(logging.INFO):
-            # Not before the answer is on its way.
-            asyncio.get_running_loop().call_soon(_log, request, status, time.perf_counter() - started)
+        # Not before the answer is on its way.
+        asyncio.get_running_loop().call_soon(_conclude, request, status, time.perf_counter() - started)
+
+
+def _conclude(request: web.Request, status: int | str, took_s: float) -> None:
+    _measure(request, status, took_s)
+    if access.isEnabledFor(logging.INFO):
+        _log(request, status, took_s)
+
+
+def _measure(request: web.Request, status: int | str, took_s: float) -> None:
+    measures = request.app[MEASURES]
+    outcome = request.get(CODE) or (OK if isinstance(status, int) and status < 400 else f"http_{status}")
+    # What is written behind our back, such as the chunks' own lengths, was sent as well.
+    sent_bytes = request.writer.output_size
+    answer = request.get(ANSWER)
+    if answer is None:
+        measures.count(template_of(request), outcome, sent_bytes)
+    else:
+        measures.count_answer(
+            template_of(request),
+            outcome,
+            sent_bytes,
+            asked_for=answer.model,
+            choices=request[CHOICES],
+            started=request[STARTED],
+            took_s=took_s,
+        )
 
 
 def _log(request: web.Request, status: int | str, took_s: float) -> None:
@@ -89,12 +126,13 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     except web.HTTPException as exc:
         return refusal_response(request, exc)
     except CursorpipeError as exc:
-        request[OUTCOME] = type(exc).__name__
+        note_failure(request, exc)
         if isinstance(exc, AgentError):
             logger.info("the agent failed the request: %s", exc)
         elif http_error(exc) is INTERNAL:
             logger.exception("an error without a place in the table")
         return error_response(exc)
     except Exception as exc:
+        note_failure(request, exc)
         logger.exception("the request failed")
         return error_response(exc)

@@ -74,6 +74,7 @@ OPERATIONS: dict[str, Schema] = {
             "notes": list_of({"type": "string"}, "What the operator should know of it."),
             "permissions_refused": count("Permission requests of the agent that were refused."),
             "model": text("The model of a worker that serves no other.", null=True),
+            "rss_bytes": count("Its memory, with its children, when it was last looked at; 0 before."),
         },
         about="One agent that is kept alive.",
     ),

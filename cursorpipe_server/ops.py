@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict, replace
+from importlib import import_module
 
 from aiohttp import web
 
@@ -22,9 +24,18 @@ async def ready(request: web.Request) -> web.Response:
     snapshot = request.app[ROUTER].snapshot()
     if request.app[IN_FLIGHT].closing:
         snapshot = replace(snapshot, ready=False, reason="The server is stopping.")
-    return web.json_response(
-        {"version": __version__, **asdict(snapshot)}, status=200 if snapshot.ready else 503
-    )
+    state = asdict(snapshot)
+    # Numbers for graphs, which `/metrics` tells.
+    del state["history"], state["waiting_acp"]
+    return web.json_response({"version": __version__, **state}, status=200 if snapshot.ready else 503)
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """Tell Prometheus the numbers of the server and of the agent side."""
+    # Read when it is first asked for, as not everybody has a Prometheus.
+    module = await asyncio.to_thread(import_module, "cursorpipe_server.metrics")
+    body, content_type = module.exposition(request.app, accept=request.headers.get("Accept", ""))
+    return web.Response(body=body, headers={"Content-Type": content_type})
 
 
 async def openapi(request: web.Request) -> web.Response:

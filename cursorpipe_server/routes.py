@@ -10,17 +10,33 @@ from aiohttp import web
 from cursorpipe_server import docs, models, ops
 from cursorpipe_server.chat.handlers import chat_completions
 from cursorpipe_server.completions.handlers import text_completions
+from cursorpipe_server.config import MetricsAuth, ServerSettings
+from cursorpipe_server.keys import SETTINGS
+from cursorpipe_server.measures import NO_ROUTE
 
 
 @dataclass(frozen=True, slots=True)
 class RouteEntry:
-    """One route; a ``public`` one is open to everybody, because it tells nothing that is secret."""
+    """One route; a ``public`` one is open to everybody, because it tells nothing that is secret.
+
+    ``public_if`` says of one that is not whether the settings open it.
+    """
 
     method: str
     path: str
     handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     summary: str
     public: bool = False
+    public_if: Callable[[ServerSettings], bool] | None = None
+
+    @property
+    def template(self) -> str:
+        """The path as documents and metrics show it."""
+        return self.path.replace(":.+", "")
+
+
+def _metrics_are_open(server: ServerSettings) -> bool:
+    return server.metrics_auth is MetricsAuth.OPEN
 
 
 ROUTES = (
@@ -31,15 +47,27 @@ ROUTES = (
     RouteEntry("GET", "/v1/models/{id:.+}", models.retrieve_model, "One model"),
     RouteEntry("GET", "/health", ops.health, "The server is up", public=True),
     RouteEntry("GET", "/ready", ops.ready, "An agent can serve", public=True),
+    RouteEntry("GET", "/metrics", ops.metrics, "Numbers for Prometheus", public_if=_metrics_are_open),
     RouteEntry("GET", "/openapi.json", ops.openapi, "This API, described", public=True),
     RouteEntry("GET", "/docs", docs.swagger_page, "Swagger UI", public=True),
     RouteEntry("GET", "/redoc", docs.redoc_page, "ReDoc", public=True),
     RouteEntry("GET", "/docs/assets/{ui}/{name}", docs.docs_asset, "Files of the two", public=True),
 )
 
-_PUBLIC_HANDLERS = frozenset(route.handler for route in ROUTES if route.public)
+_BY_HANDLER = {route.handler: route for route in ROUTES}
 
 
 def is_public(request: web.Request) -> bool:
     """Whether a request goes to a public route; one to no route at all does not."""
-    return request.match_info.handler in _PUBLIC_HANDLERS
+    route = _BY_HANDLER.get(request.match_info.handler)
+    if route is None:
+        return False
+    return route.public or (
+        route.public_if is not None and route.public_if(request.app[SETTINGS].settings.server)
+    )
+
+
+def template_of(request: web.Request) -> str:
+    """Return the path of the route that a request goes to, as the table has it."""
+    route = _BY_HANDLER.get(request.match_info.handler)
+    return route.template if route is not None else NO_ROUTE

@@ -15,8 +15,8 @@ from aiohttp import HttpVersion11, web
 from aiohttp_sse import EventSourceResponse
 
 from cursorpipe_core import CursorpipeError
-from cursorpipe_server.errors import error_frame
-from cursorpipe_server.keys import OUTCOME, PROBE, Probe
+from cursorpipe_server.errors import error_frame, note_failure
+from cursorpipe_server.keys import CLIENT_LEFT, CODE, OUTCOME, PROBE, Probe
 
 logger = logging.getLogger(__name__)
 
@@ -100,15 +100,15 @@ async def _send_all(
                     async for data in frames:
                         await outlet.send(data)
                 except CursorpipeError as exc:
-                    request[OUTCOME] = type(exc).__name__
+                    note_failure(request, exc)
                     logger.info("an answer ended in mid-stream: %s", exc)
                     await outlet.send(frame(error_frame(exc)))
                 finally:
                     del request[PROBE]
     except ConnectionError:
-        request[OUTCOME] = "client left"
+        request[OUTCOME], request[CODE] = "client left", CLIENT_LEFT
     except Exception as exc:
-        request[OUTCOME] = type(exc).__name__
+        note_failure(request, exc)
         logger.exception("an answer failed in mid-stream")
         with contextlib.suppress(ConnectionError), _Outlet(request, response) as outlet:
             await outlet.send(frame(error_frame(exc)))

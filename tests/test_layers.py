@@ -20,7 +20,7 @@ STAND_IN = CORE / "demo_agent"
 #: The modules of the core by level; each may import from lower ones, and from its own if that makes no ring.
 LEVELS = [
     {"errors", "completion", "config", "snapshot", "spec", "version", "orphans", "records", "waits"}
-    | {"tools", "call_ids", "schema_check"},
+    | {"tools", "call_ids", "schema_check", "durations", "counts"},
     {"bounds", "process", "jsonrpc", "prompt", "outcome", "sessions", "turn", "restarts", "line", "limits"}
     | {"structured", "state", "instance", "habitat", "places", "stream_json", "worker_session"}
     | {"endpoint", "gathered", "arguments", "approvals", "grouping", "channels", "parked", "offers"}

@@ -113,6 +113,10 @@ class ScriptedRouter:
     async def with_effort(self, model: str, effort: str) -> str | None:
         return f"{model}-{effort}" if model == "thinker" else None
 
+    def known_model(self, name: str) -> str | None:
+        names = [] if isinstance(self.catalogue, Exception) else [model.id for model in self.catalogue]
+        return name if name in names else None
+
     async def models(self) -> Sequence[Model]:
         if isinstance(self.catalogue, Exception):
             raise self.catalogue

@@ -28,6 +28,7 @@ async def test_ready_tells_what_each_worker_does(client: Client) -> None:
             "notes": ["a note"],
             "permissions_refused": 0,
             "model": None,
+            "rss_bytes": 0,
         }
     ]
 
