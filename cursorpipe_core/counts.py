@@ -14,7 +14,7 @@ WAIT_BOUNDS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60
 
 @dataclass(slots=True)
 class BackendCounts:
-    """Of one backend: processes started, turns stopped before the agent had ended them, and waits for a place."""
+    """Of one backend: processes started, turns stopped before their end, and waits for a place."""
 
     started: int = 0
     cancelled: int = 0

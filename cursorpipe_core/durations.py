@@ -9,11 +9,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class DurationsSnapshot:
-    """Durations by bucket: ``counts`` has one more than there are ``bounds``, for what took longer than all."""
+    """Durations by bucket; ``counts`` has one more than ``bounds``, for what took longer than all of them."""
 
     bounds: tuple[float, ...]
     counts: tuple[int, ...]
     sum_s: float
+
+    def __add__(self, other: DurationsSnapshot) -> DurationsSnapshot:
+        """Return both together; they have the same bounds."""
+        counts = tuple(own + more for own, more in zip(self.counts, other.counts, strict=True))
+        return DurationsSnapshot(self.bounds, counts, self.sum_s + other.sum_s)
 
 
 class Durations:
@@ -30,14 +35,6 @@ class Durations:
         """Count one."""
         self._counts[bisect_left(self._bounds, seconds)] += 1
         self._sum_s += seconds
-
-    @classmethod
-    def sum(cls, several: Sequence[Durations]) -> Durations:
-        """Return what several, at least one, with the same bounds have counted together."""
-        whole = cls(several[0]._bounds)
-        whole._counts = [sum(counts) for counts in zip(*(one._counts for one in several), strict=True)]
-        whole._sum_s = sum(one._sum_s for one in several)
-        return whole
 
     def snapshot(self) -> DurationsSnapshot:
         """Tell what was counted so far."""

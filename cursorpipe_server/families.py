@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.utils import floatToGoString
 
 from cursorpipe_core import DurationsSnapshot
 
@@ -51,6 +50,11 @@ def histograms(
         below = 0
         for bound, count in zip((*durations.bounds, float("inf")), durations.counts, strict=True):
             below += count
-            buckets.append((floatToGoString(bound), below))
+            buckets.append((_as_text(bound), below))
         family.add_metric(given, buckets, durations.sum_s)
     return family
+
+
+def _as_text(bound: float) -> str:
+    """Return the upper bound of a bucket as Prometheus writes it."""
+    return "+Inf" if bound == float("inf") else str(float(bound))

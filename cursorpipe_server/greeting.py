@@ -9,7 +9,7 @@ from cursorpipe_server.config import Settings
 
 _ENDPOINTS = (
     "POST /v1/chat/completions · POST /v1/completions · GET /v1/models · GET /health · GET /ready"
-    " · GET /openapi.json"
+    " · GET /metrics · GET /openapi.json"
 )
 
 

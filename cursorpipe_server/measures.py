@@ -95,7 +95,7 @@ class Measures:
         started: float,
         took_s: float,
     ) -> None:
-        """Count a request for an answer of the model ``asked_for``, by which it has its name until one serves."""
+        """Count a request for an answer; ``asked_for`` is the model of one that none has begun to serve."""
         began = choices.began
         if began is not None:
             model, backend = self.models.real(began.model or AUTO_MODEL), began.backend.value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
 from aiohttp import web
@@ -101,8 +101,9 @@ def _by_backend(
     tallies: _Tallies, durations: Callable[[Tally], Durations]
 ) -> dict[Labels, DurationsSnapshot]:
     """Return the durations of what agents have answered, over all models and outcomes."""
-    found: defaultdict[Labels, list[Durations]] = defaultdict(list)
+    found: dict[Labels, DurationsSnapshot] = {}
     for kind, tally in tallies.items():
         if kind.backend:
-            found[kind.route, kind.backend].append(durations(tally))
-    return {labels: Durations.sum(several).snapshot() for labels, several in found.items()}
+            labels, more = (kind.route, kind.backend), durations(tally).snapshot()
+            found[labels] = found[labels] + more if labels in found else more
+    return found

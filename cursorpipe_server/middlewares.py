@@ -39,7 +39,7 @@ _SANE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 @web.middleware
 async def request_line(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Give the request an id and a client, count it while it is served, measure and log it when it is over."""
+    """Give the request an id and a client, count it while it is served, log and measure it after that."""
     given = request.headers.get(REQUEST_ID_HEADER, "")
     REQUEST_ID.set(given if _SANE_ID.fullmatch(given) else new_request_id())
     request[CLIENT] = request.remote or "-"

@@ -8,6 +8,7 @@ from typing import Any
 from cursorpipe_server.openapi_examples import (
     CHAT_EXAMPLES,
     CHAT_REQUEST_EXAMPLES,
+    METRICS_EXAMPLES,
     MODEL_EXAMPLE,
     NOT_READY_EXAMPLE,
     READY_EXAMPLE,
@@ -23,6 +24,7 @@ from cursorpipe_server.openapi_responses import (
     error_responses,
     headers,
     json_answer,
+    text_answer,
 )
 from cursorpipe_server.openapi_schemas import schemas
 from cursorpipe_server.openapi_shapes import ref
@@ -101,6 +103,7 @@ def openapi_document(*, version: str) -> dict[str, Any]:
             "/v1/models/{id}": {"get": _retrieve_model()},
             "/health": {"get": _health()},
             "/ready": {"get": _ready()},
+            "/metrics": {"get": _metrics()},
         },
         "components": {
             "schemas": schemas(),
@@ -214,6 +217,22 @@ def _ready() -> dict[str, Any]:
             "200": json_answer("A request would be served.", "Readiness", READY_EXAMPLE),
             "503": json_answer("It would not; `reason` says why.", "Readiness", NOT_READY_EXAMPLE),
             **error_responses("GET", "/ready", ()),
+        },
+    }
+
+
+def _metrics() -> dict[str, Any]:
+    return {
+        "operationId": "getMetrics",
+        "tags": ["Operations"],
+        "summary": "Numbers for Prometheus",
+        "description": (
+            "In the text format, or in that of OpenMetrics if `Accept` asks for it. Needs a token if the "
+            "server has any, unless `CURSORPIPE_METRICS_AUTH` is `open`."
+        ),
+        "responses": {
+            "200": text_answer("The numbers.", METRICS_EXAMPLES),
+            **error_responses("GET", "/metrics", {401}),
         },
     }
 

@@ -257,6 +257,7 @@ READY_EXAMPLE: Mapping[str, Any] = {
             "notes": [],
             "permissions_refused": 0,
             "model": None,
+            "rss_bytes": 254803968,
         }
     ],
     "draining": 0,
@@ -275,6 +276,15 @@ READY_EXAMPLE: Mapping[str, Any] = {
         "died": 0,
         "refused": 0,
     },
+}
+_METRICS = """\
+# HELP cursorpipe_requests_in_flight Requests that are being served.
+# TYPE cursorpipe_requests_in_flight gauge
+cursorpipe_requests_in_flight 1.0
+"""
+METRICS_EXAMPLES: Mapping[str, str] = {
+    "text/plain": _METRICS,
+    "application/openmetrics-text": f"{_METRICS}# EOF\n",
 }
 NOT_READY_EXAMPLE: Mapping[str, Any] = {
     **READY_EXAMPLE,

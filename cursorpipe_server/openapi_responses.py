@@ -112,6 +112,18 @@ def json_answer(about: str, schema: str, example: Mapping[str, Any]) -> dict[str
     }
 
 
+def text_answer(about: str, examples: Mapping[str, str]) -> dict[str, Any]:
+    """Return an answer that is text, with an example for each media type."""
+    return {
+        "description": about,
+        "headers": _header_refs(*_ALWAYS),
+        "content": {
+            media_type: {"schema": {"type": "string"}, "example": example}
+            for media_type, example in examples.items()
+        },
+    }
+
+
 ANSWER_DESCRIPTION = """\
 The answer, whole or, with `stream`, as server-sent events. The schema of the stream is that of each event.
 

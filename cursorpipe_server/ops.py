@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import asdict, replace
 from importlib import import_module
+from typing import Any
 
 from aiohttp import web
 
-from cursorpipe_core import __version__
+from cursorpipe_core import Snapshot, __version__
 from cursorpipe_server.keys import IN_FLIGHT, ROUTER
 from cursorpipe_server.openapi import openapi_document
 
@@ -24,10 +25,14 @@ async def ready(request: web.Request) -> web.Response:
     snapshot = request.app[ROUTER].snapshot()
     if request.app[IN_FLIGHT].closing:
         snapshot = replace(snapshot, ready=False, reason="The server is stopping.")
+    return web.json_response(readiness(snapshot), status=200 if snapshot.ready else 503)
+
+
+def readiness(snapshot: Snapshot) -> dict[str, Any]:
+    """Return what `/ready` tells of a snapshot; the numbers for graphs are left to `/metrics`."""
     state = asdict(snapshot)
-    # Numbers for graphs, which `/metrics` tells.
     del state["history"], state["waiting_acp"]
-    return web.json_response({"version": __version__, **state}, status=200 if snapshot.ready else 503)
+    return {"version": __version__, **state}
 
 
 async def metrics(request: web.Request) -> web.Response:

@@ -20,6 +20,7 @@ from cursorpipe_core import (
     Transport,
     specs,
 )
+from cursorpipe_core.counts import BackendCounts
 from cursorpipe_core.errors import QueueFullError
 from cursorpipe_core.instance import Instance
 from cursorpipe_core.line import WaitingLine
@@ -110,7 +111,9 @@ class Runner(SubprocessRunner):
     """A runner whose processes do nothing until they are told to end."""
 
     def __init__(self, *, max_processes: int) -> None:
-        super().__init__(AgentSettings(), Instance(""), max_processes=max_processes, max_waiting=100)
+        super().__init__(
+            AgentSettings(), Instance(""), BackendCounts(), max_processes=max_processes, max_waiting=100
+        )
 
     async def _run(self, model: str | None, chat: Any) -> None:
         await chat.over.wait()
