@@ -26,9 +26,10 @@ def create_app(live: LiveSettings, router: Router) -> web.Application:
     It is to be run with handler cancellation, or no client can leave.
     """
     cors = Cors(live, frozenset(route.method for route in ROUTES))
+    in_flight, measures = InFlight(), Measures(router.known_model)
     app = web.Application(
         middlewares=[
-            request_line,
+            request_line(in_flight, measures),
             bounded_body,
             errors,
             browser_guard(live),
@@ -40,8 +41,8 @@ def create_app(live: LiveSettings, router: Router) -> web.Application:
     )
     app[SETTINGS] = live
     app[ROUTER] = router
-    app[IN_FLIGHT] = InFlight()
-    app[MEASURES] = Measures(router.known_model)
+    app[IN_FLIGHT] = in_flight
+    app[MEASURES] = measures
     app.on_response_prepare.append(add_headers)
     app.on_response_prepare.append(cors.add_headers)
     app.cleanup_ctx.append(_serve_tools)

@@ -47,6 +47,6 @@ ANSWER: web.RequestKey[Told] = web.RequestKey("answer", Told)
 OUTCOME = web.RequestKey("outcome", str)
 #: The answers of which that answer is made.
 CHOICES: web.RequestKey[Choices] = web.RequestKey("choices", Choices)
-#: The code of the error that a request ended with, or CLIENT_LEFT.
+#: The code of the error that a request ended with, or CLIENT_LEFT, or OK of `measures`.
 CODE = web.RequestKey("code", str)
 CLIENT_LEFT = "client_left"

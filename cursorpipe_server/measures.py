@@ -89,20 +89,19 @@ class Measures:
         route: str,
         outcome: str,
         sent_bytes: int,
-        *,
         asked_for: str,
         choices: Choices,
+        *,
         started: float,
         took_s: float,
     ) -> None:
         """Count a request for an answer; ``asked_for`` is the model of one that none has begun to serve."""
         began = choices.began
-        if began is not None:
-            model, backend = self.models.real(began.model or AUTO_MODEL), began.backend.value
-        else:
+        if began is None:
             model, backend = self.label_of(asked_for), ""
-        tally = self._tally(route, model, backend, outcome, sent_bytes)
-        tally.add(choices, started, took_s)
+        else:
+            model, backend = self.models.real(began.model or AUTO_MODEL), began.backend.value
+        self._tally(route, model, backend, outcome, sent_bytes).add(choices, started, took_s)
 
     def label_of(self, name: str) -> str:
         """Return the label of a model of which it is not known whether it exists."""

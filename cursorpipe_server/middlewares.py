@@ -8,24 +8,15 @@ import re
 import time
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
+from aiohttp.typedefs import Handler, Middleware
 
 from cursorpipe_core import AgentError, CursorpipeError
 from cursorpipe_server.errors import INTERNAL, error_response, http_error, note_failure, refusal_response
 from cursorpipe_server.ids import new_id
-from cursorpipe_server.keys import (
-    ANSWER,
-    CHOICES,
-    CLIENT,
-    CLIENT_LEFT,
-    CODE,
-    IN_FLIGHT,
-    MEASURES,
-    OUTCOME,
-    STARTED,
-)
+from cursorpipe_server.inflight import InFlight
+from cursorpipe_server.keys import ANSWER, CHOICES, CLIENT, CLIENT_LEFT, CODE, OUTCOME, STARTED, Told
 from cursorpipe_server.log import REQUEST_ID
-from cursorpipe_server.measures import OK
+from cursorpipe_server.measures import OK, Measures
 from cursorpipe_server.routes import template_of
 
 logger = logging.getLogger(__name__)
@@ -37,61 +28,60 @@ REQUEST_ID_HEADER = "x-request-id"
 _SANE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
-@web.middleware
-async def request_line(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Give the request an id and a client, count it while it is served, log and measure it after that."""
-    given = request.headers.get(REQUEST_ID_HEADER, "")
-    REQUEST_ID.set(given if _SANE_ID.fullmatch(given) else new_request_id())
-    request[CLIENT] = request.remote or "-"
-    request[STARTED] = started = time.perf_counter()
-    status: int | str = "-"
-    try:
-        with request.app[IN_FLIGHT]:
-            response = await handler(request)
-        status = response.status
-    except asyncio.CancelledError:
-        # With handler cancellation on, this is how a client that hangs up is noticed.
-        request[OUTCOME], request[CODE] = "client left", CLIENT_LEFT
-        raise
-    else:
-        return response
-    finally:
-        # Not before the answer is on its way.
-        asyncio.get_running_loop().call_soon(_conclude, request, status, time.perf_counter() - started)
+def request_line(in_flight: InFlight, measures: Measures) -> Middleware:
+    """Make the middleware that gives a request an id and a client, and logs and measures it at its end.
+
+    The request is counted in ``in_flight`` while it is served.
+    """
+
+    @web.middleware
+    async def attend(request: web.Request, handler: Handler) -> web.StreamResponse:
+        given = request.headers.get(REQUEST_ID_HEADER, "")
+        REQUEST_ID.set(given if _SANE_ID.fullmatch(given) else new_request_id())
+        request[CLIENT] = request.remote or "-"
+        request[CODE] = OK
+        request[STARTED] = started = time.perf_counter()
+        status: int | None = None
+        try:
+            with in_flight:
+                response = await handler(request)
+            status = response.status
+        except asyncio.CancelledError:
+            # With handler cancellation on, this is how a client that hangs up is noticed.
+            request[OUTCOME], request[CODE] = "client left", CLIENT_LEFT
+            raise
+        else:
+            return response
+        finally:
+            took_s = time.perf_counter() - started
+            # Not before the answer is on its way.
+            asyncio.get_running_loop().call_soon(_conclude, request, measures, status, started, took_s)
+
+    return attend
 
 
-def _conclude(request: web.Request, status: int | str, took_s: float) -> None:
-    _measure(request, status, took_s)
-    if access.isEnabledFor(logging.INFO):
-        _log(request, status, took_s)
-
-
-def _measure(request: web.Request, status: int | str, took_s: float) -> None:
-    measures = request.app[MEASURES]
-    outcome = request.get(CODE) or (OK if isinstance(status, int) and status < 400 else f"http_{status}")
-    # What is written behind our back, such as the chunks' own lengths, was sent as well.
+def _conclude(
+    request: web.Request, measures: Measures, status: int | None, started: float, took_s: float
+) -> None:
+    code, answer, route = request[CODE], request.get(ANSWER), template_of(request)
+    outcome = f"http_{status}" if code is OK and (status is None or status >= 400) else code
+    # Of the whole answer, its head and what frames its chunks included.
     sent_bytes = request.writer.output_size
-    answer = request.get(ANSWER)
     if answer is None:
-        measures.count(template_of(request), outcome, sent_bytes)
+        measures.count(route, outcome, sent_bytes)
     else:
         measures.count_answer(
-            template_of(request),
-            outcome,
-            sent_bytes,
-            asked_for=answer.model,
-            choices=request[CHOICES],
-            started=request[STARTED],
-            took_s=took_s,
+            route, outcome, sent_bytes, answer.model, request[CHOICES], started=started, took_s=took_s
         )
+    if access.isEnabledFor(logging.INFO):
+        _log(request, status, took_s, answer)
 
 
-def _log(request: web.Request, status: int | str, took_s: float) -> None:
-    answer = request.get(ANSWER)
-    outcome = f" ({request[OUTCOME]})" if OUTCOME in request else ""
+def _log(request: web.Request, status: int | None, took_s: float, answer: Told | None) -> None:
+    outcome = f" ({request[OUTCOME]})" if request[CODE] is not OK and OUTCOME in request else ""
     line = (
         # The path as it was sent: decoded, a line break in it would forge lines of the log.
-        f"{request.method} {request.rel_url.raw_path} {status} {took_s * 1000:.1f}ms"
+        f"{request.method} {request.rel_url.raw_path} {status or '-'} {took_s * 1000:.1f}ms"
         f" client={request[CLIENT]} model={answer.model if answer else '-'}"
         f" backend={(answer and answer.backend) or '-'}{outcome}"
     )

@@ -55,6 +55,7 @@ ROUTES = (
 )
 
 _BY_HANDLER = {route.handler: route for route in ROUTES}
+_TEMPLATES = {route.handler: route.template for route in ROUTES}
 
 
 def is_public(request: web.Request) -> bool:
@@ -69,5 +70,4 @@ def is_public(request: web.Request) -> bool:
 
 def template_of(request: web.Request) -> str:
     """Return the path of the route that a request goes to, as the table has it."""
-    route = _BY_HANDLER.get(request.match_info.handler)
-    return route.template if route is not None else NO_ROUTE
+    return _TEMPLATES.get(request.match_info.handler, NO_ROUTE)
