@@ -14,8 +14,9 @@ from prometheus_client.registry import Collector
 from cursorpipe_core import Durations, DurationsSnapshot, __version__
 from cursorpipe_server.agent_metrics import agent_metrics
 from cursorpipe_server.families import Labels, counters, gauge, histograms
-from cursorpipe_server.keys import IN_FLIGHT, MEASURES, ROUTER
+from cursorpipe_server.keys import IN_FLIGHT, MEASURES
 from cursorpipe_server.measures import OK, Kind, Tally
+from cursorpipe_server.ops import current_snapshot
 
 _Tallies = Mapping[Kind, Tally]
 
@@ -35,7 +36,7 @@ class AppCollector(Collector):
         )
         yield from _requests(measures.tallies)
         yield from _answers(measures.tallies)
-        yield from agent_metrics(self._app[ROUTER].snapshot(), measures.label_of)
+        yield from agent_metrics(current_snapshot(self._app), measures.label_of)
 
 
 def exposition(app: web.Application, *, accept: str) -> tuple[bytes, str]:

@@ -22,10 +22,16 @@ async def health(request: web.Request) -> web.Response:
 
 async def ready(request: web.Request) -> web.Response:
     """Say whether a request would be served now, and what each worker does."""
-    snapshot = request.app[ROUTER].snapshot()
-    if request.app[IN_FLIGHT].closing:
-        snapshot = replace(snapshot, ready=False, reason="The server is stopping.")
+    snapshot = current_snapshot(request.app)
     return web.json_response(readiness(snapshot), status=200 if snapshot.ready else 503)
+
+
+def current_snapshot(app: web.Application) -> Snapshot:
+    """Return what the agent side looks like; a server that is stopping is not ready, whatever that says."""
+    snapshot = app[ROUTER].snapshot()
+    if app[IN_FLIGHT].closing:
+        return replace(snapshot, ready=False, reason="The server is stopping.")
+    return snapshot
 
 
 def readiness(snapshot: Snapshot) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from cursorpipe_core import (
     WorkerSnapshot,
 )
 from cursorpipe_server.config import MetricsAuth
+from cursorpipe_server.keys import IN_FLIGHT
 from tests.metrics import Client, Samples, scrape
 from tests.unit.server.conftest import BEGAN, FINISH, HELLO, MakeClient, ScriptedRouter, ask
 from tests.waiting import until
@@ -301,3 +302,9 @@ async def test_metrics_can_be_read_while_requests_are_served(client: Client, rou
     samples: Samples = await scrape(client)
     assert samples.total("cursorpipe_requests_in_flight") == 1
     assert samples.total("cursorpipe_requests_total", route=CHAT) == 5
+
+
+async def test_a_server_that_stops_is_not_ready(client: Client) -> None:
+    assert client.app is not None
+    client.app[IN_FLIGHT].closing = True
+    assert (await scrape(client)).total("cursorpipe_ready") == 0
