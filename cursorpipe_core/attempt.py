@@ -43,7 +43,16 @@ class Attempt:
         self.begun = False
         self.retried = False
         self.dialogue: Dialogue | None = None
-        self._deadline = time.monotonic() + self.clocks.total_s
+        #: Seconds until there was a place for it, the last time that it was tried.
+        self.queued_s = 0.0
+        self._came_at = time.monotonic()
+        self._deadline = self._came_at + self.clocks.total_s
+
+    def placed(self, worker: AgentWorker) -> AgentWorker:
+        """Take a worker on which there is a place for it."""
+        self.worker = worker
+        self.queued_s = time.monotonic() - self._came_at
+        return worker
 
     def seconds_left(self) -> float:
         """Return how much longer the request may take."""

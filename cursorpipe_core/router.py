@@ -249,7 +249,7 @@ class Router:
                     while batch := await turn.read():
                         if not attempt.begun:
                             attempt.begun = True
-                            batch.insert(0, Began(attempt.backend, attempt.model))
+                            batch.insert(0, Began(attempt.backend, attempt.model, queued_s=attempt.queued_s))
                         yield batch
                 finally:
                     turn.close()
@@ -332,7 +332,7 @@ class Router:
         """Begin a turn: at once where there is a place and a session, else within the request's time."""
         prompt, keep = attempt.prompt, attempt.keep
         if attempt.backend is Backend.ACP:
-            attempt.worker = worker = await self._lease(attempt)
+            worker = attempt.placed(await self._lease(attempt))
             begun = worker.begin_now(prompt, turn, keep=keep)
             if begun is not None:
                 return begun

@@ -198,14 +198,15 @@ class ToolTurns:
                     self._parked.check_room(request.owner)
                     await attempt.in_time(self._probe.wait())
                     channel = self._channels.current
-                    attempt.worker = await lease(attempt)
+                    attempt.placed(await lease(attempt))
                     turn = await attempt.in_time(self.begin(attempt, use, channel))
                 async with aclosing(self._part(turn, attempt, request, use)) as batches:
                     async for batch in batches:
                         if not attempt.begun:
                             attempt.begun = True
                             self._counts.began(way)
-                            batch.insert(0, Began(Backend.ACP, attempt.model, way))
+                            began = Began(Backend.ACP, attempt.model, way, attempt.queued_s)
+                            batch.insert(0, began)
                             if channel is not None:
                                 self._channels.prove(channel)
                         yield batch

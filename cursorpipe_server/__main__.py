@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     read = _settings_reader(options)
     try:
         settings = read()
-        configure_logging(settings.server.log_level)
+        configure_logging(settings.server.log_level, settings.server.log_format)
         with contextlib.suppress(KeyboardInterrupt):
             if options.check:
                 return asyncio.run(_check(settings))

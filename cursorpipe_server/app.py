@@ -18,18 +18,19 @@ from cursorpipe_server.live import LiveSettings
 from cursorpipe_server.measures import Measures
 from cursorpipe_server.middlewares import add_headers, errors, request_line
 from cursorpipe_server.routes import ROUTES
+from cursorpipe_server.tracing import Tracing
 
 
-def create_app(live: LiveSettings, router: Router) -> web.Application:
+def create_app(live: LiveSettings, router: Router, *, tracing: Tracing | None = None) -> web.Application:
     """Return the application, which serves with what ``router`` has and leaves it to its owner.
 
-    It is to be run with handler cancellation, or no client can leave.
+    It is to be run with handler cancellation, or no client can leave. ``tracing`` is told of every request.
     """
     cors = Cors(live, frozenset(route.method for route in ROUTES))
     in_flight, measures = InFlight(), Measures(router.known_model)
     app = web.Application(
         middlewares=[
-            request_line(in_flight, measures),
+            request_line(in_flight, measures, tracing),
             bounded_body,
             errors,
             browser_guard(live),

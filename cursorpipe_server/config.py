@@ -40,6 +40,14 @@ class MetricsAuth(StrEnum):
     OPEN = "open"
 
 
+class LogFormat(StrEnum):
+    """How the log is written; ``auto``: as text on a terminal, else as JSON."""
+
+    AUTO = "auto"
+    TEXT = "text"
+    JSON = "json"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
     """The HTTP side."""
@@ -121,6 +129,17 @@ class ServerSettings:
         "CURSORPIPE_LOG_LEVEL",
         default=LogLevel.INFO,
         doc="`debug`, `info`, `warning` or `error`.",
+        reload=True,
+    )
+    log_format: LogFormat = setting(
+        "CURSORPIPE_LOG_FORMAT",
+        default=LogFormat.AUTO,
+        doc="How the log is written: `text`, `json`, or `auto` (text on a terminal, else JSON).",
+    )
+    log_prompts: bool = setting(
+        "CURSORPIPE_LOG_PROMPTS",
+        default=False,
+        doc="Log what is asked, word for word, with each request.",
         reload=True,
     )
     enable_profiling: bool = setting(

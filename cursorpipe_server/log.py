@@ -6,36 +6,19 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 
-from cursorpipe_server.config import LogLevel
+from cursorpipe_core import Message
+from cursorpipe_server.config import LogFormat, LogLevel
+from cursorpipe_server.log_format import formatter_for
+from cursorpipe_server.trace_context import TRACE
 
 logger = logging.getLogger(__name__)
 
 #: The id of the request that the running code serves.
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="-")
-
-
-_FORMAT = "%(asctime)s %(levelname)-7s %(request_id)s %(name)s: %(message)s"
-
-
-class LineFormatter(logging.Formatter):
-    """Writes a record as one line, and below it the traceback if it has one."""
-
-    def __init__(self) -> None:
-        super().__init__(_FORMAT)
-        self._second = -1
-        self._time = ""
-
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
-        """Return when it was, to the millisecond; the local time is looked up once a second."""
-        second = int(record.created)
-        if second != self._second:
-            self._time = time.strftime(self.default_time_format, time.localtime(second))
-            self._second = second
-        return f"{self._time},{int(record.msecs):03}"
 
 
 class LineHandler(logging.Handler):
@@ -44,11 +27,11 @@ class LineHandler(logging.Handler):
     A write to a terminal, a file or the journal costs as much as a third of a short request.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, formatter: logging.Formatter) -> None:
         super().__init__()
         self._lines: list[str] = []
-        self.setFormatter(LineFormatter())
-        self.addFilter(_add_request_id)
+        self.setFormatter(formatter)
+        self.addFilter(_add_ids)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record, soon if it is an ordinary one."""
@@ -72,11 +55,11 @@ class LineHandler(logging.Handler):
                 sys.stderr.write("".join(lines))
 
 
-def configure_logging(level: LogLevel) -> None:
+def configure_logging(level: LogLevel, wanted: LogFormat) -> None:
     """Send this program's log lines to stderr, from ``level`` on; other libraries' from warning on."""
     # No line tells these, and to find them out is half of what a record costs.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging.basicConfig(level=logging.WARNING, handlers=[LineHandler()], force=True)
+    logging.basicConfig(level=logging.WARNING, handlers=[LineHandler(formatter_for(wanted))], force=True)
     set_log_level(level)
 
 
@@ -86,8 +69,10 @@ def set_log_level(level: LogLevel) -> None:
         logging.getLogger(package).setLevel(level.upper())
 
 
-def _add_request_id(record: logging.LogRecord) -> bool:
+def _add_ids(record: logging.LogRecord) -> bool:
     record.request_id = REQUEST_ID.get()
+    trace = TRACE.get()
+    record.trace_id = trace.trace_id if trace is not None else None
     return True
 
 
@@ -108,3 +93,10 @@ def stages(*, enabled: bool) -> Iterator[Callable[[str], None]]:
 
 def _ignore(stage: str) -> None:
     """Take a stage that nobody wants to know of."""
+
+
+def log_prompt(messages: Iterable[Message]) -> None:
+    """Log a conversation word for word; of pictures only how many there are."""
+    for message in messages:
+        pictures = f" and {len(message.images)} pictures" if message.images else ""
+        logger.info("%s%s: %s", message.role, pictures, message.text)

@@ -11,16 +11,18 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from cursorpipe_core import AgentError, CursorpipeError
+from cursorpipe_server.access import log_access
 from cursorpipe_server.errors import INTERNAL, error_response, http_error, note_failure, refusal_response
 from cursorpipe_server.ids import new_id
 from cursorpipe_server.inflight import InFlight
-from cursorpipe_server.keys import ANSWER, CHOICES, CLIENT, CLIENT_LEFT, CODE, OUTCOME, STARTED, Told
+from cursorpipe_server.keys import ANSWER, CHOICES, CLIENT, CLIENT_LEFT, CODE, OUTCOME, STARTED
 from cursorpipe_server.log import REQUEST_ID
 from cursorpipe_server.measures import OK, Measures
 from cursorpipe_server.routes import template_of
+from cursorpipe_server.trace_context import TRACE, TRACEPARENT, read_traceparent
+from cursorpipe_server.tracing import Tracing
 
 logger = logging.getLogger(__name__)
-access = logging.getLogger("cursorpipe_server.access")
 
 REQUEST_ID_HEADER = "x-request-id"
 
@@ -28,7 +30,7 @@ REQUEST_ID_HEADER = "x-request-id"
 _SANE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
-def request_line(in_flight: InFlight, measures: Measures) -> Middleware:
+def request_line(in_flight: InFlight, measures: Measures, tracing: Tracing | None) -> Middleware:
     """Make the middleware that gives a request an id and a client, and logs and measures it at its end.
 
     The request is counted in ``in_flight`` while it is served.
@@ -38,6 +40,8 @@ def request_line(in_flight: InFlight, measures: Measures) -> Middleware:
     async def attend(request: web.Request, handler: Handler) -> web.StreamResponse:
         given = request.headers.get(REQUEST_ID_HEADER, "")
         REQUEST_ID.set(given if _SANE_ID.fullmatch(given) else new_request_id())
+        if (traceparent := request.headers.get(TRACEPARENT)) is not None:
+            TRACE.set(read_traceparent(traceparent))
         request[CLIENT] = request.remote or "-"
         request[CODE] = OK
         request[STARTED] = started = time.perf_counter()
@@ -55,14 +59,15 @@ def request_line(in_flight: InFlight, measures: Measures) -> Middleware:
         finally:
             took_s = time.perf_counter() - started
             # Not before the answer is on its way.
-            asyncio.get_running_loop().call_soon(_conclude, request, measures, status, started, took_s)
+            asyncio.get_running_loop().call_soon(_conclude, request, measures, tracing, status, took_s)
 
     return attend
 
 
 def _conclude(
-    request: web.Request, measures: Measures, status: int | None, started: float, took_s: float
+    request: web.Request, measures: Measures, tracing: Tracing | None, status: int | None, took_s: float
 ) -> None:
+    started = request[STARTED]
     code, answer, route = request[CODE], request.get(ANSWER), template_of(request)
     outcome = f"http_{status}" if code is OK and (status is None or status >= 400) else code
     # Of the whole answer, its head and what frames its chunks included.
@@ -73,20 +78,9 @@ def _conclude(
         measures.count_answer(
             route, outcome, sent_bytes, answer.model, request[CHOICES], started=started, took_s=took_s
         )
-    if access.isEnabledFor(logging.INFO):
-        _log(request, status, took_s, answer)
-
-
-def _log(request: web.Request, status: int | None, took_s: float, answer: Told | None) -> None:
-    outcome = f" ({request[OUTCOME]})" if request[CODE] is not OK and OUTCOME in request else ""
-    line = (
-        # The path as it was sent: decoded, a line break in it would forge lines of the log.
-        f"{request.method} {request.rel_url.raw_path} {status or '-'} {took_s * 1000:.1f}ms"
-        f" client={request[CLIENT]} model={answer.model if answer else '-'}"
-        f" backend={(answer and answer.backend) or '-'}{outcome}"
-    )
-    # Not by `info`, which looks for the line of code that called it.
-    access.handle(access.makeRecord(access.name, logging.INFO, __file__, 0, line, (), None))
+    log_access(request, status, took_s)
+    if tracing is not None:
+        tracing.tell(request, status, took_s)
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import os
 import socket
 from collections.abc import Sequence
 from types import TracebackType
@@ -15,6 +18,9 @@ from cursorpipe_server.inflight import InFlight
 from cursorpipe_server.keys import IN_FLIGHT
 from cursorpipe_server.live import LiveSettings
 from cursorpipe_server.protocol import Runner
+from cursorpipe_server.tracing import Tracing, tracing_from_environment
+
+logger = logging.getLogger(__name__)
 
 #: Seconds that requests which did not end in time get to be cancelled; aiohttp waits for it twice.
 CANCEL_TIMEOUT_S = 0.5
@@ -26,7 +32,8 @@ class Site:
     def __init__(
         self, live: LiveSettings, router: Router, listeners: Sequence[socket.socket], *, backlog: int
     ) -> None:
-        app = create_app(live, router)
+        self._tracing = _tracing()
+        app = create_app(live, router, tracing=self._tracing)
         self.in_flight: InFlight = app[IN_FLIGHT]
         self._listeners = listeners
         self._backlog = backlog
@@ -51,9 +58,19 @@ class Site:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._runner.cleanup()
+        if self._tracing is not None:
+            await asyncio.to_thread(self._tracing.close)
 
     async def close(self) -> None:
         """Take no new connections; those that are there go on."""
         self.in_flight.closing = True
         for site in self._sites:
             await site.stop()
+
+
+def _tracing() -> Tracing | None:
+    try:
+        return tracing_from_environment(os.environ)
+    except ImportError as exc:
+        logger.error("no spans are sent: install cursorpipe[otel] (%s)", exc)  # noqa: TRY400 — no fault of ours
+        return None

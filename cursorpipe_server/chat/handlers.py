@@ -15,7 +15,7 @@ from cursorpipe_server.chat.translate import ChatAnswer, ignored, to_core
 from cursorpipe_server.choices import Choices
 from cursorpipe_server.credentials import owner_of
 from cursorpipe_server.keys import CLIENT, ROUTER, SETTINGS
-from cursorpipe_server.log import stages
+from cursorpipe_server.log import log_prompt, stages
 from cursorpipe_server.patience import patience_s
 
 
@@ -28,6 +28,8 @@ async def chat_completions(request: web.Request) -> web.StreamResponse:
         mark("body read")
         timeout_s = None if body.stream else patience_s(request)
         wanted = to_core(body, client=request[CLIENT], timeout_s=timeout_s)
+        if server.log_prompts:
+            log_prompt(wanted.messages)
         names = ignored(body)
         if wanted.tool_use is not None and not router.takes_tools:
             names = sorted([*names, refused_tools(body, wanted.tool_use)])

@@ -10,7 +10,7 @@ from cursorpipe_server.choices import Choices
 from cursorpipe_server.completions.schemas import TextCompletionRequest
 from cursorpipe_server.completions.translate import TextAnswer, ignored, to_core
 from cursorpipe_server.keys import CLIENT, ROUTER, SETTINGS
-from cursorpipe_server.log import stages
+from cursorpipe_server.log import log_prompt, stages
 from cursorpipe_server.patience import patience_s
 
 
@@ -23,6 +23,9 @@ async def text_completions(request: web.Request) -> web.StreamResponse:
         mark("body read")
         timeout_s = None if body.stream else patience_s(request)
         wanted = to_core(body, client=request[CLIENT], timeout_s=timeout_s)
+        if server.log_prompts:
+            for one in wanted:
+                log_prompt(one.messages)
         names = unheard(server, router.route(body.model or None), ignored(body))
         choices = Choices([router.complete(one) for one in wanted], ignored=names, mark=mark)
         return await send_answer(request, TextAnswer(body, choices), choices, streamed=bool(body.stream))

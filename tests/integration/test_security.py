@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cursorpipe_server.middlewares import access
+from cursorpipe_server.access import logger as access
 from tests.demo import DemoAgent
 from tests.integration.conftest import CHAT, Serve, ask
 

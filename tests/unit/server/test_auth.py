@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from cursorpipe_server.middlewares import access
+from cursorpipe_server.access import logger as access
 from cursorpipe_server.routes import ROUTES
 from tests.unit.server.conftest import MakeClient, ScriptedRouter, ask
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from cursorpipe_server.middlewares import access
+from cursorpipe_server.access import logger as access
 from tests.unit.server.conftest import Client, MakeClient, ask
 
 CHAT = "/v1/chat/completions"

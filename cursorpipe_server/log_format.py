@@ -1,0 +1,86 @@
+"""What a line of the log looks like: for people, or for machines."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from datetime import UTC, datetime
+from typing import TextIO
+
+import orjson
+
+from cursorpipe_server.access_line import AccessLine
+from cursorpipe_server.config import LogFormat
+
+_RESET = "\x1b[0m"
+_DIM = "\x1b[2m"
+_COLOURS = {"DEBUG": _DIM, "INFO": "\x1b[32m", "WARNING": "\x1b[33m", "ERROR": "\x1b[31m"}
+_BY_STATUS = {2: "\x1b[32m", 3: "\x1b[36m", 4: "\x1b[33m", 5: "\x1b[31m"}
+
+
+class LineFormatter(logging.Formatter):
+    """Writes a record as one line, and below it the traceback if it has one; in colours on a terminal."""
+
+    def __init__(self, *, colours: bool = False) -> None:
+        self._colours = colours
+        name = f"{_DIM}%(request_id)s %(name)s{_RESET}" if colours else "%(request_id)s %(name)s"
+        level = "%(colour)s%(levelname)-7s" + _RESET if colours else "%(levelname)-7s"
+        super().__init__(f"%(asctime)s {level} {name}: %(message)s")
+        self._second = -1
+        self._time = ""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record."""
+        if self._colours:
+            colour = _COLOURS.get(record.levelname, "")
+            if isinstance(record.msg, AccessLine) and record.msg.status is not None:
+                colour = _BY_STATUS.get(record.msg.status // 100, colour)
+            record.colour = colour
+        return super().format(record)
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
+        """Return when it was, to the millisecond; the local time is looked up once a second."""
+        second = int(record.created)
+        if second != self._second:
+            self._time = time.strftime(self.default_time_format, time.localtime(second))
+            self._second = second
+        return f"{self._time},{int(record.msecs):03}"
+
+
+class JsonFormatter(logging.Formatter):
+    """Writes a record as one JSON object a line, with the members of a request's line beside its words."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record."""
+        moment = datetime.fromtimestamp(record.created, UTC)
+        line: dict[str, object] = {
+            "time": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "request_id": record.__dict__.get("request_id"),
+            "trace_id": record.__dict__.get("trace_id"),
+            "message": record.getMessage(),
+        }
+        if isinstance(record.msg, AccessLine):
+            line |= record.msg.fields()
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        known = {name: value for name, value in line.items() if value is not None}
+        try:
+            return orjson.dumps(known, default=str).decode()
+        except TypeError:  # half of a surrogate pair, which only escapes can tell
+            return json.dumps(known, default=str)
+
+
+def formatter_for(wanted: LogFormat, stream: TextIO | None = None) -> logging.Formatter:
+    """Return what formats the lines that go to ``stream`` (stderr): for people, if one may be looking."""
+    stream = stream or sys.stderr
+    terminal = stream.isatty()
+    if wanted is LogFormat.JSON or (wanted is LogFormat.AUTO and not terminal):
+        return JsonFormatter()
+    # See https://no-color.org.
+    colours = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return LineFormatter(colours=colours)
