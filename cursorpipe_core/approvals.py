@@ -9,22 +9,38 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from cursorpipe_core.endpoint import Address
 
+#: Entries of one list that are kept: those of sessions that are over are of no use.
+MAX_ENTRIES = 256
+
+_writing = threading.Lock()
 _NOT_ALPHANUMERIC = re.compile(r"[^A-Za-z0-9]+")
 
 
 def approve(config: str, cwd: str, address: Address) -> None:
-    """Put a server on the list of what may be used in ``cwd``, as its only entry; raises OSError. Blocks."""
+    """Put a server on the list of what may be used in ``cwd``; raises OSError. Blocks."""
     real = str(Path(cwd).resolve())
     slug = _NOT_ALPHANUMERIC.sub("-", real).strip("-")
     listed = Path(config, "projects", slug, "mcp-approvals.json")
-    listed.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    listed.write_text(json.dumps(list(_fingerprints(real, address))), encoding="utf-8")
+    # In a workspace several sessions share one list.
+    with _writing:
+        listed.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        entries = [*_entries(listed), *_fingerprints(real, address)]
+        listed.write_text(json.dumps(entries[-MAX_ENTRIES:]), encoding="utf-8")
+
+
+def _entries(listed: Path) -> list[str]:
+    try:
+        entries = json.loads(listed.read_bytes())
+    except (OSError, ValueError):
+        return []
+    return entries if isinstance(entries, list) else []
 
 
 def _fingerprints(cwd: str, address: Address) -> Iterator[str]:

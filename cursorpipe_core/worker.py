@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import shutil
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -101,7 +103,9 @@ class AgentWorker:
         self._heard_at = 0.0
         self._cancelled: dict[str, asyncio.TimerHandle] = {}
         self._given_up: set[str] = set()
-        self._rooms = itertools.count(1)
+        self._room_numbers = itertools.count(1)
+        #: The directories of sessions that have one of their own.
+        self._rooms: dict[str, str] = {}
         self.notes: list[str] = []
 
     @property
@@ -203,7 +207,7 @@ class AgentWorker:
         With ``wait`` only once the agent has asked for the server's tools: some would take a prompt without
         them. Raises what keeps a session from being opened, and ToolsUnavailableError if it does not ask.
         """
-        room = await asyncio.to_thread(furnish, self._place, next(self._rooms), offer)
+        room = await asyncio.to_thread(furnish, self._place, next(self._room_numbers), offer)
         if offer.by_file:
             await run_command(
                 (*self._settings.command(), "mcp", "enable", offer.address.name),
@@ -213,6 +217,8 @@ class AgentWorker:
                 what="approval of a server",
             )
         session_id = await self._open_session(room)
+        if room.cwd != self._place.cwd:
+            self._rooms[session_id] = room.cwd
         try:
             if wait and not offer.endpoint.listed.is_set():
                 async with asyncio.timeout(LISTED_WITHIN_S):
@@ -239,7 +245,10 @@ class AgentWorker:
         return self._begin(session_id, prompt, turn, keep=True)
 
     def close_session(self, session_id: str) -> None:
-        """Give back a session in which nothing goes on."""
+        """Give back a session in which nothing goes on, with its directory."""
+        if (room := self._rooms.pop(session_id, None)) is not None:
+            remove = partial(shutil.rmtree, room, ignore_errors=True)
+            asyncio.get_running_loop().run_in_executor(None, remove)
         self._client.forget_session(session_id, close=self._capabilities.close_session)
 
     def _begin(self, session_id: str, prompt: Prompt, turn: Turn, *, keep: bool) -> WorkerSession:

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from cursorpipe_core import ToolsMode
+from cursorpipe_core.tool_sessions import SPARES
 from cursorpipe_server.keys import ROUTER
 from tests.demo import DemoAgent
 from tests.integration.conftest import CHAT, Client, Serve
@@ -267,6 +269,15 @@ async def test_nothing_is_written_where_the_user_works(
     async with client.post(CHAT, json=body) as response:
         assert response.status == 502
     assert list(workspace.iterdir()) == []
+
+
+async def test_the_directory_of_a_session_goes_with_it(serve: Serve, agent: DemoAgent) -> None:
+    client = await serve(api_key="key")
+    place = Path(psutil.Process(agent.pids()[0]).cwd()).parent
+    for _ in range(5):
+        await loop(client, TWO_ROUNDS).run()
+    assert len(agent.events("mcp-listed")) >= 5, "each had one"
+    await until(lambda: len(list(place.glob("tools-*"))) <= SPARES)
 
 
 async def test_what_works_for_a_build_is_remembered(serve: Serve, agent: DemoAgent) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cursorpipe_core.approvals import approve
+from cursorpipe_core.approvals import MAX_ENTRIES, approve
 from cursorpipe_core.demo_agent.approvals import is_approved
 from cursorpipe_core.endpoint import Address, Transport
 
@@ -125,11 +125,25 @@ def test_nothing_else_is_approved_by_it(config: Path, work: Path, other: dict[st
     assert not is_approved(config, str(work), other)
 
 
-def test_an_approval_replaces_the_one_before(config: Path, work: Path) -> None:
+def test_an_approval_joins_those_of_other_sessions(config: Path, work: Path) -> None:
     approve(str(config), str(work), address(HTTP))
     approve(str(config), str(work), address(STDIO))
-    assert len(approved(config)) == 1
-    assert not is_approved(config, str(work), HTTP)
+    assert is_approved(config, str(work), HTTP)
+    assert is_approved(config, str(work), STDIO)
+
+
+def test_old_approvals_are_forgotten(config: Path, work: Path) -> None:
+    for number in range(MAX_ENTRIES + 1):
+        approve(str(config), str(work), address({**STDIO, "args": [str(number)]}))
+    assert len(approved(config)) == MAX_ENTRIES
+    assert not is_approved(config, str(work), {**STDIO, "args": ["0"]})
+
+
+def test_a_spoiled_list_is_begun_anew(config: Path, work: Path) -> None:
+    approve(str(config), str(work), address(HTTP))
+    only_list(config).write_text("{")
+    approve(str(config), str(work), address(STDIO))
+    assert is_approved(config, str(work), STDIO)
 
 
 def test_no_secret_is_written_down(config: Path, work: Path) -> None:
