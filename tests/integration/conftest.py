@@ -101,6 +101,7 @@ async def start(agent: DemoAgent, tmp_path: Path) -> AsyncIterator[Start]:
                 env={
                     **inherited,
                     "CURSORPIPE_HOST": "127.0.0.1",
+                    "CURSORPIPE_LOG_FORMAT": "text",
                     "CURSORPIPE_STATE_DIR": str(agent.state_dir),
                     "TMPDIR": str(temporary),
                     **agent.switches,

@@ -25,7 +25,9 @@ async def asked(url: str) -> None:
 
 @pytest.mark.parametrize("prompts", ["", "true"])
 async def test_where_nobody_looks_every_line_is_an_object(start: Start, prompts: str) -> None:
-    program = await start("--demo", "--port", "0", CURSORPIPE_LOG_PROMPTS=prompts)
+    program = await start(
+        "--demo", "--port", "0", CURSORPIPE_LOG_FORMAT="auto", CURSORPIPE_LOG_PROMPTS=prompts
+    )
     await asked(await program.url())
     await until(lambda: '"first_text_ms"' in program.complaint)
     lines = [json.loads(line) for line in program.complaint.splitlines()]
