@@ -34,6 +34,8 @@ from cursorpipe_core.config import (
     ToolsMode,
     demo_agent_settings,
 )
+from cursorpipe_core.description import AgentDescription
+from cursorpipe_core.doctor import examine
 from cursorpipe_core.durations import Durations, DurationsSnapshot
 from cursorpipe_core.endpoint import Address, Endpoint, OpenCall, ToolBridge, Transport
 from cursorpipe_core.errors import (
@@ -59,7 +61,8 @@ from cursorpipe_core.errors import (
     ToolsUnavailableError,
     UnknownModelError,
 )
-from cursorpipe_core.preflight import AgentDescription, Finding, preflight
+from cursorpipe_core.finding import Finding, Remedy, Status, broken, doubtful, fine
+from cursorpipe_core.preflight import preflight
 from cursorpipe_core.router import Route, Router
 from cursorpipe_core.snapshot import (
     BackendHistory,
@@ -111,6 +114,7 @@ __all__ = [
     "Permissions",
     "QueueFullError",
     "RateLimitError",
+    "Remedy",
     "Role",
     "Route",
     "Router",
@@ -119,6 +123,7 @@ __all__ = [
     "SettingsError",
     "SlotState",
     "Snapshot",
+    "Status",
     "Strategy",
     "SupervisorSettings",
     "TextDelta",
@@ -144,8 +149,12 @@ __all__ = [
     "Usage",
     "WorkerSnapshot",
     "__version__",
+    "broken",
     "demo_agent_settings",
+    "doubtful",
     "estimate_tokens",
+    "examine",
+    "fine",
     "preflight",
     "setting",
     "specs",

@@ -16,10 +16,10 @@ from cursorpipe_core.completion import FinishReason, ToolEvent, Usage
 from cursorpipe_core.config import Permissions
 from cursorpipe_core.counts import Counts
 from cursorpipe_core.errors import (
-    AgentCrashError,
     AgentTimeoutError,
     AuthenticationError,
     CursorpipeError,
+    ProtocolVersionError,
     SessionError,
 )
 from cursorpipe_core.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND, Connection, Json, RpcError
@@ -121,7 +121,7 @@ class AcpClient:
         self._connection.close(reason)
 
     async def initialize(self, timeout_s: float) -> Capabilities:
-        """Agree on the protocol. Raises AgentCrashError if the agent speaks another version."""
+        """Agree on the protocol. Raises ProtocolVersionError if the agent speaks another."""
         result = await self._request(
             "initialize",
             {
@@ -137,7 +137,9 @@ class AcpClient:
         )
         version = _member(result, "protocolVersion")
         if version != PROTOCOL_VERSION:
-            raise AgentCrashError(f"The agent speaks version {version!r} of ACP, not {PROTOCOL_VERSION}.")
+            raise ProtocolVersionError(
+                f"The agent speaks version {version!r} of ACP, not {PROTOCOL_VERSION}."
+            )
         agent = _member(result, "agentCapabilities")
         offered = _member(agent, "sessionCapabilities")
         methods = _member(result, "authMethods")

@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import Self
 
 from cursorpipe_core.channels import Channel, Channels
+from cursorpipe_core.description import AgentDescription
 from cursorpipe_core.errors import AgentError, CursorpipeError
-from cursorpipe_core.preflight import AgentDescription
 from cursorpipe_core.state import state_directory
 from cursorpipe_core.tool_sessions import ToolSessions
 from cursorpipe_core.worker import AgentWorker
@@ -81,16 +81,22 @@ class ChannelProbe:
             await asyncio.to_thread(self._channels.load, state_directory(self._state_dir), version)
         if self._channels.proven:
             return None
-        first, *others = self._channels.ways()
-        if await self._works(worker, first):
-            return first
-        # Together: none of them asks anything of a model, and a caller may wait for the outcome.
-        found = await asyncio.gather(*(self._works(worker, channel) for channel in others))
-        return next((channel for channel, works in zip(others, found, strict=True) if works), None)
+        return await find_channel(self._channels, self._sessions, worker)
 
-    async def _works(self, worker: AgentWorker, channel: Channel) -> bool:
-        try:
-            return await self._sessions.try_channel(worker, channel, PROBE_S)
-        except CursorpipeError as exc:
-            logger.info("tools by %s: %s", channel, exc)
-            return False
+
+async def find_channel(channels: Channels, sessions: ToolSessions, worker: AgentWorker) -> Channel | None:
+    """Try the ways that are left; returns the first by which the agent asks for tools."""
+    first, *others = channels.ways()
+    if await _works(sessions, worker, first):
+        return first
+    # Together: none of them asks anything of a model, and a caller may wait for the outcome.
+    found = await asyncio.gather(*(_works(sessions, worker, channel) for channel in others))
+    return next((channel for channel, works in zip(others, found, strict=True) if works), None)
+
+
+async def _works(sessions: ToolSessions, worker: AgentWorker, channel: Channel) -> bool:
+    try:
+        return await sessions.try_channel(worker, channel, PROBE_S)
+    except CursorpipeError as exc:
+        logger.info("tools by %s: %s", channel, exc)
+        return False

@@ -5,10 +5,13 @@ CursorpipeError
     InvalidRequestError         the caller asked for something that cannot be  .param
         UnknownModelError       Cursor does not know the model                 .model  .nearest
     AgentError                  the agent side failed                          .begun  .retry_after
-        AuthenticationError     Cursor refuses the credentials
+        AuthenticationError     Cursor refuses the credentials                 .reason
+            InvalidKeyError     the API key is no key of Cursor's
+            KeychainLockedError the login is there and cannot be read
         RateLimitError          a limit of Cursor's was reached
             QueueFullError      our own waiting line is full
-        AgentCrashError         the agent's process ended or broke its protocol
+        AgentCrashError         the agent's process ended or broke its protocol  .status
+            ProtocolVersionError    it speaks another version of the protocol
         SessionError            the agent answered a request with an error
         NetworkError            the agent cannot reach Cursor
         AgentNotFoundError      there is no agent to start                     .command
@@ -89,10 +92,28 @@ class AgentError(CursorpipeError):
 
 
 class AuthenticationError(AgentError):
-    """Cursor refuses the credentials, or there are none; the message tells the operator what to do."""
+    """Cursor refuses the credentials, or there are none; the message tells the operator what to do.
+
+    ``reason`` is the message without that.
+    """
 
     def __init__(self, reason: str = "The Cursor CLI is not signed in.") -> None:
         super().__init__(f"{reason} {SIGN_IN_HINT}")
+        self.reason = reason
+
+
+class InvalidKeyError(AuthenticationError):
+    """Cursor does not know the API key."""
+
+    def __init__(self) -> None:
+        super().__init__("Cursor refuses the API key: it is invalid.")
+
+
+class KeychainLockedError(AuthenticationError):
+    """The stored login is in a keychain of macOS that is locked."""
+
+    def __init__(self) -> None:
+        super().__init__("The macOS keychain that holds the login is locked: run `security unlock-keychain`.")
 
 
 class RateLimitError(AgentError):
@@ -104,7 +125,18 @@ class QueueFullError(RateLimitError):
 
 
 class AgentCrashError(AgentError):
-    """The agent's process ended, or broke its protocol, while it was needed."""
+    """The agent's process ended, or broke its protocol, while it was needed.
+
+    ``status`` is its exit status, if it ended and that is known.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class ProtocolVersionError(AgentCrashError):
+    """The agent speaks another version of ACP."""
 
 
 class SessionError(AgentError):

@@ -32,6 +32,8 @@ from cursorpipe_core.errors import (
     AgentCrashError,
     AuthenticationError,
     CursorpipeError,
+    InvalidKeyError,
+    KeychainLockedError,
     NetworkError,
     RateLimitError,
     SessionError,
@@ -258,7 +260,9 @@ def judge_exit(returncode: int, complaint: str, redact: Callable[[str], str] = s
     if returncode >= 0 and _BACKEND.search(complaint):
         return SessionError(f"The agent failed: {_words(last_line)}")
     said = f": {_words(last_line)}" if last_line else "."
-    return AgentCrashError(f"The agent ended unexpectedly ({describe_exit(returncode)}){said}")
+    return AgentCrashError(
+        f"The agent ended unexpectedly ({describe_exit(returncode)}){said}", status=returncode
+    )
 
 
 def judge_rpc(error: RpcError, redact: Callable[[str], str] = str) -> CursorpipeError:
@@ -276,11 +280,9 @@ def _words(text: str) -> str:
 
 def _not_signed_in(text: str, _: re.Match[str]) -> CursorpipeError:
     if "API key is invalid" in text:
-        return AuthenticationError("Cursor refuses the API key: it is invalid.")
+        return InvalidKeyError()
     if "keychain" in text:
-        return AuthenticationError(
-            "The macOS keychain that holds the login is locked: run `security unlock-keychain`."
-        )
+        return KeychainLockedError()
     return AuthenticationError()
 
 

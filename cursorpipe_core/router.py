@@ -31,6 +31,7 @@ from cursorpipe_core.config import (
     is_model_name,
 )
 from cursorpipe_core.counts import Counts
+from cursorpipe_core.description import AgentDescription, describe_agent
 from cursorpipe_core.endpoint import ToolBridge
 from cursorpipe_core.errors import (
     AgentError,
@@ -41,7 +42,6 @@ from cursorpipe_core.errors import (
 )
 from cursorpipe_core.instance import Instance
 from cursorpipe_core.limits import Limiter
-from cursorpipe_core.preflight import AgentDescription, describe_agent
 from cursorpipe_core.prompt import render
 from cursorpipe_core.retries import prepare_retry
 from cursorpipe_core.runner import SubprocessRunner

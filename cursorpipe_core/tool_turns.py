@@ -26,11 +26,11 @@ from cursorpipe_core.completion import (
     ToolWay,
 )
 from cursorpipe_core.config import AgentSettings, SupervisorSettings, ToolChecks
+from cursorpipe_core.description import AgentDescription
 from cursorpipe_core.endpoint import ToolBridge
 from cursorpipe_core.errors import AgentError, ToolChoiceError, ToolsUnavailableError
 from cursorpipe_core.grouping import Grouping
 from cursorpipe_core.parked import ParkedTurns
-from cursorpipe_core.preflight import AgentDescription
 from cursorpipe_core.prompt import Prompt
 from cursorpipe_core.snapshot import ToolsSnapshot
 from cursorpipe_core.tool_notes import CALL_ONE, open_results

@@ -76,10 +76,13 @@ class AgentWorker:
         model: str | None = None,
         counts: Counts | None = None,
         on_release: Callable[[], None] = lambda: None,
+        on_stage: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """Describe it; ``on_stage`` is told each stage of the start, and of a session, as it begins."""
         self._settings = settings
         self._instance = instance
         self._on_release = on_release
+        self._on_stage = on_stage
         self._stock = stock
         self._most = most
         self._model = model
@@ -304,6 +307,7 @@ class AgentWorker:
 
     async def _start(self) -> None:
         enter = self._stack.enter_async_context
+        self._on_stage("process")
         self._place = await enter(habitat(self._settings, self._instance))
         command = (*self._settings.command(), *self._settings.model_arguments(self._model), "acp")
         self._child = ChildProcess(
@@ -323,6 +327,7 @@ class AgentWorker:
         self._started_at = self._heard_at = asyncio.get_running_loop().time()
         watch = asyncio.create_task(self._watch(), name=f"watch {self._pid}")
         self._stack.push_async_callback(_end_task, watch)
+        self._on_stage("initialize")
         self._capabilities = await self._client.initialize(self._settings.startup_timeout_s)
         self._dispenser = await self._sign_in(
             SessionDispenser(self._open_session, stock=self._stock, most=self._most, counts=self._counts)
@@ -338,15 +343,19 @@ class AgentWorker:
         """
         methods = self._capabilities.auth_methods
         if CURSOR_LOGIN in methods and not self._settings.has_credentials:
-            await self._client.authenticate(CURSOR_LOGIN)
+            await self._authenticate(CURSOR_LOGIN)
             return await self._stack.enter_async_context(dispenser)
         try:
             return await self._stack.enter_async_context(dispenser)
         except AuthenticationError:
             if not methods:
                 raise
-        await self._client.authenticate(methods[0])
+        await self._authenticate(methods[0])
         return await self._stack.enter_async_context(dispenser)
+
+    async def _authenticate(self, method: str) -> None:
+        self._on_stage("authenticate")
+        await self._client.authenticate(method)
 
     async def _watch(self) -> None:
         """See the process end, and tell everybody who waits for it why."""
@@ -404,6 +413,7 @@ class AgentWorker:
             session = await self._try_session(room)
         mode = self._settings.mode
         if mode in session.modes:
+            self._on_stage("mode")
             try:
                 await self._client.set_mode(session.id, mode)
             except SessionError as exc:
@@ -413,6 +423,7 @@ class AgentWorker:
         return session.id
 
     async def _try_session(self, room: ToolRoom | None) -> AcpSession:
+        self._on_stage("session/new")
         session = await self._client.new_session(
             room.cwd if room else self._place.cwd, room.grant if room else None
         )

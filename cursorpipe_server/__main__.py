@@ -6,19 +6,24 @@ import argparse
 import asyncio
 import contextlib
 import io
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from cursorpipe_core import SettingsError, __version__, demo_agent_settings, preflight
-from cursorpipe_server.config import Settings, load_settings, settings_table
+from cursorpipe_core import SettingsError, __version__, demo_agent_settings
+from cursorpipe_server.config import LogLevel, Settings, load_settings, settings_table
 from cursorpipe_server.hangup import outlive_hangups
-from cursorpipe_server.log import configure_logging
+from cursorpipe_server.log import configure_logging, set_log_level
 from cursorpipe_server.serve import ListenError, serve
 
 #: The exit status of a command line, a setting or a port that cannot be used.
 USAGE_ERROR = 2
+#: The command that serves nothing.
+DOCTOR = "doctor"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,16 +32,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             # What a terminal's encoding lacks must not cost the line: it may be the warning of an open port.
             stream.reconfigure(errors="backslashreplace")
-    options = _parser().parse_args(arguments)
+    options = _options(arguments)
     read = _settings_reader(options)
+    examines = options.check or options.command == DOCTOR
     try:
         settings = read()
         configure_logging(settings.server.log_level, settings.server.log_format)
         with contextlib.suppress(KeyboardInterrupt):
-            if options.check:
-                return asyncio.run(_check(settings))
-            return _serve(settings, read)
+            return _examine(settings, options) if examines else _serve(settings, read)
     except SettingsError as exc:
+        if options.json:
+            from cursorpipe_server.doctor import report_wrong_settings  # noqa: PLC0415 — as below
+
+            report_wrong_settings(exc)
         print("cursorpipe: the settings are wrong:", *str(exc).splitlines(), sep="\n  ", file=sys.stderr)
         return USAGE_ERROR
     return 130
@@ -53,12 +61,22 @@ def _serve(settings: Settings, read: Callable[[], Settings]) -> int:
     return 0
 
 
-async def _check(settings: Settings) -> int:
-    ok = True
-    async for finding in preflight(settings.agent):
-        print(f"{'✓' if finding.ok else '✗'} {finding.name}: {finding.detail}")
-        ok = ok and finding.ok
-    return 0 if ok else 1
+def _examine(settings: Settings, options: argparse.Namespace) -> int:
+    # Here and not above: it reads what a server that starts agents is not to wait for.
+    from cursorpipe_server.doctor import report  # noqa: PLC0415
+
+    if settings.server.log_level is not LogLevel.DEBUG:
+        # What goes wrong is told by what is printed.
+        set_log_level(LogLevel.ERROR)
+    short = options.command != DOCTOR
+    try:
+        return asyncio.run(report(settings, short=short, as_data=options.json, litellm=options.litellm))
+    except asyncio.CancelledError:
+        return 128 + signal.SIGTERM
+    except BrokenPipeError:
+        # Whoever reads has seen enough; what is still to be written at the exit goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
 
 
 def _settings_reader(options: argparse.Namespace) -> Callable[[], Settings]:
@@ -73,6 +91,16 @@ def _settings_reader(options: argparse.Namespace) -> Callable[[], Settings]:
     return lambda: load_settings(env_file, server=server, agent=agent)
 
 
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.litellm is not None and options.command != DOCTOR:
+        parser.error("--litellm is for doctor")
+    if options.json and not (options.check or options.command == DOCTOR):
+        parser.error("--json is for doctor and --check")
+    return options
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="cursorpipe-server",
@@ -81,12 +109,28 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
+        "command",
+        nargs="?",
+        choices=[DOCTOR],
+        help="look at everything that serving needs, with two short turns of the account, and exit: status 0 "
+        "if it works, 1 if something does not, 2 if a setting is wrong",
+    )
+    parser.add_argument(
         "--demo", action="store_true", help="serve the bundled demo agent, not the Cursor CLI"
     )
     parser.add_argument("--host", help="address to listen on (CURSORPIPE_HOST)")
     parser.add_argument("--port", type=_port, help="port to listen on, 0 for any (CURSORPIPE_PORT)")
     parser.add_argument("--env-file", type=Path, metavar="FILE", help="settings file instead of ./.env")
-    parser.add_argument("--check", action="store_true", help="check the agent and exit")
+    parser.add_argument(
+        "--check", action="store_true", help="check the agent and exit: the short form of doctor"
+    )
+    parser.add_argument("--json", action="store_true", help="with doctor or --check: print JSON")
+    parser.add_argument(
+        "--litellm",
+        type=_url,
+        metavar="URL",
+        help="with doctor: see whether this LiteLLM proxy is there",
+    )
     parser.add_argument("--version", action="version", version=f"cursorpipe {__version__}")
     return parser
 
@@ -95,6 +139,12 @@ def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) <= 65535):
         raise argparse.ArgumentTypeError(f"'{text}' is not a port (CURSORPIPE_PORT): 0 to 65535")
     return int(text)
+
+
+def _url(text: str) -> str:
+    if not text.startswith(("http://", "https://")) or not urlsplit(text).hostname:
+        raise argparse.ArgumentTypeError("not a URL such as http://localhost:4000")
+    return text
 
 
 def _settings_help() -> str:

@@ -14,12 +14,19 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
 #: What no header can carry, and so no token can have.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
+#: A token of random letters is beyond guessing from 16 of them on, unless they are of very few kinds.
+STRONG_LENGTH = 16
+STRONG_KINDS = 8
+
 
 class Tokens:
     """Tokens by the names of their owners; kept as digests, so that nothing here can show one."""
 
     def __init__(self, named: Iterable[tuple[str, str]] = ()) -> None:
-        self._digests = tuple((name, _digest(token)) for name, token in named)
+        pairs = list(named)
+        self._digests = tuple((name, _digest(token)) for name, token in pairs)
+        #: The names of those that are easily guessed.
+        self.weak = tuple(name for name, token in pairs if _is_weak(token))
 
     def __len__(self) -> int:
         return len(self._digests)
@@ -100,6 +107,10 @@ def _tell_repeated(what: str, labels: list[str], values: list[str], mistakes: li
     for label, value in zip(labels, values, strict=True):
         if value and first.setdefault(value, label) != label:
             mistakes.append(f"{label} has the same {what} as {first[value][0].lower()}{first[value][1:]}.")
+
+
+def _is_weak(token: str) -> bool:
+    return len(token) < STRONG_LENGTH or len(set(token)) < STRONG_KINDS
 
 
 def _digest(token: str) -> bytes:

@@ -20,16 +20,16 @@ STAND_IN = CORE / "demo_agent"
 #: The modules of the core by level; each may import from lower ones, and from its own if that makes no ring.
 LEVELS = [
     {"errors", "completion", "config", "snapshot", "spec", "version", "orphans", "records", "waits"}
-    | {"tools", "call_ids", "schema_check", "durations", "counts"},
+    | {"tools", "call_ids", "schema_check", "durations", "counts", "finding", "stages"},
     {"bounds", "process", "jsonrpc", "prompt", "outcome", "sessions", "turn", "restarts", "line", "limits"}
     | {"structured", "state", "instance", "habitat", "places", "stream_json", "worker_session"}
     | {"endpoint", "gathered", "arguments", "approvals", "grouping", "channels", "parked", "offers"}
-    | {"tool_room"},
-    {"acp", "runner", "command", "catalogue"},
+    | {"tool_room", "remedies", "directories"},
+    {"acp", "runner", "command", "catalogue", "description"},
     {"worker"},
-    {"supervisor", "warm", "preflight", "attempt", "tool_turn", "tool_sessions", "tool_notes"},
+    {"supervisor", "warm", "preflight", "attempt", "tool_turn", "tool_sessions", "tool_notes", "trial"},
     {"retries", "formatted", "tool_prompt", "channel_probe"},
-    {"tool_turns"},
+    {"tool_turns", "doctor"},
     {"router"},
 ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from cursorpipe_core.doctor import CHECKS
 from cursorpipe_server.config import settings_table
 from cursorpipe_server.errors import HTTP_ERRORS, INTERNAL
 from cursorpipe_server.routes import ROUTES
@@ -46,6 +47,11 @@ def test_every_route_is_in_the_table() -> None:
     for route in ROUTES:
         if not route.path.startswith("/docs/assets"):
             assert route.path.replace(":.+", "") in table
+
+
+def test_the_sample_of_doctor_has_what_it_looks_at() -> None:
+    shown = re.findall(r"^  [✓!✗-] (\S+) ", section("Operations"), re.MULTILINE)
+    assert shown == [*CHECKS, "port", "token", "files"]
 
 
 def test_ci_runs_the_test_command_of_the_readme() -> None:

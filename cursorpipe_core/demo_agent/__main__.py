@@ -85,6 +85,9 @@ def _run(invocation: Invocation, mode: str, knobs: Knobs, faults: Faults, proces
     if mode == "interactive":
         process.fail("The demo agent has no interactive mode: use --print.")
     context = prepare(invocation, knobs, faults, process, claim)
+    if mode == "acp" and "no-acp" in knobs.old_build:
+        print_text("You said: acp")
+        process.leave(0)
     if mode == "acp":
         check_start(context, mode, claim)
         Server(context).run()

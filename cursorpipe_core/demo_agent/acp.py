@@ -142,7 +142,9 @@ class Server:
         del params
         if self._context.faults.claim("silent-initialize"):
             return
-        self._peer.answer(request_id, _INITIALIZED)
+        other = self._context.faults.claim("other-protocol")
+        version = {"protocolVersion": other.number("version")} if other else {}
+        self._peer.answer(request_id, {**_INITIALIZED, **version})
 
     def _authenticate(self, request_id: Any, params: Json) -> None:
         if params.get("methodId") != "cursor_login":

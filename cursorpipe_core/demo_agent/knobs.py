@@ -16,7 +16,8 @@ class Knobs(NamedTuple):
     STATE       directory that counts ``times=`` across processes (default: in the config directory)
     RECORD      file to which everything that happens is appended; see ``record``
     LOGIN       how ACP signs in: ``key``, ``stored``, ``browser``, ``hang``; see ``account``
-    OLD_BUILD   faults of older builds: ``set-model-ignored``, ``load-fails``, ``config-race``
+    OLD_BUILD   faults of older builds: ``set-model-ignored``, ``load-fails``, ``config-race``; ``no-acp``:
+                `acp` is a prompt like any other word (CLI contract §3)
     MCP         what the agent does as an MCP client; see ``habits``
     ANSI        mixes terminal sequences and zero-width characters into the list of models
     START_MS, SESSION_MS, FIRST_MS, CHUNK_MS
@@ -55,7 +56,7 @@ def read_knobs(environ: Mapping[str, str]) -> Knobs:
     if login not in {"", "key", "stored", "browser", "hang"}:
         raise ValueError(f"DEMO_AGENT_LOGIN is none of key, stored, browser, hang: {login}")
     old_build = frozenset(filter(None, environ.get("DEMO_AGENT_OLD_BUILD", "").split(",")))
-    if unknown := old_build - {"set-model-ignored", "load-fails", "config-race"}:
+    if unknown := old_build - {"set-model-ignored", "load-fails", "config-race", "no-acp"}:
         raise ValueError(f"DEMO_AGENT_OLD_BUILD has an unknown switch: {', '.join(sorted(unknown))}")
     return Knobs(
         scenario=environ.get("DEMO_AGENT_SCENARIO", ""),

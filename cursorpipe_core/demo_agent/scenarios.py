@@ -54,6 +54,7 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "slow-start": Scenario("wait before anything is read", script.late_answer, {"ms": "3000"}, When.START),
     "silent-initialize": Scenario("never answer initialize", script.stay_silent, when=When.START),
+    "other-protocol": Scenario("speak another version of ACP", parameters={"version": "2"}, when=When.START),
     "not-logged-in": Scenario("nobody is signed in", script.want_login, when=When.START),
     "invalid-key": Scenario("the backend refuses the key", script.refuse, when=When.START),
     "unknown-model": Scenario(
@@ -142,7 +143,20 @@ SCENARIOS: dict[str, Scenario] = {
 }
 
 _NUMBERS = frozenset(
-    {"status", "signal", "ms", "count", "bytes", "late", "seconds", "variant", "times", "reluctant", *_TOKENS}
+    {
+        "status",
+        "signal",
+        "ms",
+        "count",
+        "bytes",
+        "late",
+        "seconds",
+        "variant",
+        "times",
+        "reluctant",
+        "version",
+        *_TOKENS,
+    }
 )
 
 

@@ -41,6 +41,11 @@ class Program:
             await self._reading
             return await self.process.wait()
 
+    def stop_reading(self) -> None:
+        """Close our end of what it prints to."""
+        transport = self.process._transport.get_pipe_transport(1)  # type: ignore[attr-defined]
+        transport.close()
+
     async def end(self) -> None:
         if self.process.returncode is None:
             self.process.kill()

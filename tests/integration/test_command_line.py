@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import re
 import signal
 import socket
@@ -14,6 +15,7 @@ import psutil
 import pytest
 
 import cursorpipe_core
+from cursorpipe_core.doctor import CHECKS
 from tests.demo import DemoAgent
 from tests.integration.conftest import CHAT, ask
 from tests.integration.program import Start
@@ -215,6 +217,99 @@ async def test_check_can_be_read_on_a_terminal_without_unicode(start: Start) -> 
     program = await start("--check", PYTHONIOENCODING="ascii", CURSORPIPE_AGENT_BIN="no-such-agent")
     assert await program.exit_status() == 1
     assert "no-such-agent" in program.output
+
+
+async def test_check_prints_json_where_that_is_asked_for(start: Start) -> None:
+    program = await start("--demo", "--check", "--json", DEMO_AGENT_SCENARIO="invalid-key")
+    assert await program.exit_status() == 1
+    found = {finding["name"]: finding for finding in json.loads(program.output)["findings"]}
+    assert list(found) == ["agent", "version", "login", "models"]
+    assert found["models"]["cause"] == "invalid_key"
+
+
+async def test_doctor_looks_at_everything(start: Start, agent: DemoAgent) -> None:
+    program = await start("doctor", "--demo", "--port", "0")
+    assert await program.exit_status() == 0
+    *lines, last = program.output.splitlines()
+    assert last == "all is fine"
+    marked = [line.split()[1] for line in lines if line[:1] == "✓"]
+    assert marked == [*CHECKS, "port", "token", "files"]
+    assert "session/new" in program.output
+    assert not program.complaint
+    assert not [pid for pid in agent.pids() if psutil.pid_exists(pid)]
+
+
+async def test_doctor_tells_programs_in_json(start: Start) -> None:
+    program = await start(
+        *("doctor", "--demo", "--json", "--litellm", "http://me:hush@localhost:1/v1"),
+        DEMO_AGENT_SCENARIO="usage-limit",
+        CURSORPIPE_BEARER_TOKEN="hush",
+        CURSORPIPE_PORT="0",
+    )
+    assert await program.exit_status() == 1
+    told = json.loads(program.output)
+    assert told["status"] == "failed"
+    causes = {finding["name"]: finding["cause"] for finding in told["findings"] if finding["cause"]}
+    assert causes == {
+        "acp-turn": "rate_limited",
+        "print-turn": "rate_limited",
+        "token": "weak_token",
+        "litellm": "litellm_unreachable",
+    }
+    assert "hush" not in program.output + program.complaint
+
+
+async def test_doctor_knows_the_server_that_runs_already(start: Start) -> None:
+    url = await (await start("--demo", "--port", "0")).url()
+    program = await start("doctor", "--demo", "--json", "--port", url.rpartition(":")[2])
+    assert await program.exit_status() == 0
+    port = next(finding for finding in json.loads(program.output)["findings"] if finding["name"] == "port")
+    assert port["cause"] == "already_served"
+
+
+async def test_doctor_cannot_look_with_wrong_settings(start: Start) -> None:
+    program = await start("doctor", "--json", CURSORPIPE_WORKERS="many")
+    assert await program.exit_status() == 2
+    (finding,) = json.loads(program.output)["findings"]
+    assert finding["cause"] == "wrong_settings"
+    assert "CURSORPIPE_WORKERS" in finding["detail"]
+    assert "CURSORPIPE_WORKERS" in program.complaint
+
+
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+async def test_doctor_leaves_nothing_behind_when_it_is_ended(
+    start: Start, agent: DemoAgent, signum: signal.Signals, status: int
+) -> None:
+    program = await start("doctor", "--demo", DEMO_AGENT_SCENARIO="silent-prompt")
+    await agent.wait_for("prompt")
+    program.process.send_signal(signum)
+    assert await program.exit_status() == status
+    assert not [pid for pid in agent.pids() if psutil.pid_exists(pid)]
+    assert "Traceback" not in program.complaint
+
+
+async def test_doctor_ends_quietly_when_nobody_reads_on(start: Start, agent: DemoAgent) -> None:
+    program = await start("doctor", "--demo", DEMO_AGENT_SESSION_MS="1000")
+    await until(lambda: "models" in program.output)
+    program.stop_reading()
+    assert await program.exit_status() == 128 + signal.SIGPIPE
+    assert "Traceback" not in program.complaint
+    assert not [pid for pid in agent.pids() if psutil.pid_exists(pid)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--litellm", "http://localhost:4000"], "--litellm"),
+        (["doctor", "--litellm", "localhost:4000"], "--litellm"),
+        (["--json"], "--json"),
+        (["surgeon"], "surgeon"),
+    ],
+)
+async def test_what_is_doctors_is_for_doctor(start: Start, arguments: list[str], named: str) -> None:
+    program = await start(*arguments)
+    assert await program.exit_status() == 2
+    assert named in program.complaint.splitlines()[-1]
 
 
 async def test_localhost_is_every_address_of_that_name(start: Start, http: aiohttp.ClientSession) -> None:

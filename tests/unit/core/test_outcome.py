@@ -17,6 +17,8 @@ from cursorpipe_core.errors import (
     AgentError,
     AuthenticationError,
     CursorpipeError,
+    InvalidKeyError,
+    KeychainLockedError,
     NetworkError,
     RateLimitError,
     SessionError,
@@ -251,7 +253,7 @@ SAID_APART = [
         "invalid-key",
         "⚠ Warning: The provided API key is invalid.\n"
         "The API key was loaded from the CURSOR_API_KEY environment variable.",
-        AuthenticationError,
+        InvalidKeyError,
         "§5.4, babysitter#562",
     ),
     Recorded(
@@ -269,7 +271,7 @@ SAID_APART = [
     Recorded(
         "keychain",
         "Your macOS login keychain is locked.\nRun security unlock-keychain and try again.",
-        AuthenticationError,
+        KeychainLockedError,
         "§5.4",
     ),
     Recorded(

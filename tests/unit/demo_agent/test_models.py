@@ -188,5 +188,16 @@ def test_an_old_build_dies_of_a_half_written_configuration(place: Place) -> None
     assert "Unexpected end of JSON input" in finished.stderr
 
 
+def test_a_build_without_acp_takes_it_for_a_prompt(place: Place) -> None:
+    finished = place.run("acp", OLD_BUILD="no-acp")
+    assert finished.status == 0
+    assert "jsonrpc" not in finished.stdout
+
+
+def test_a_build_may_speak_another_version_of_acp(start: Start) -> None:
+    assert start(SCENARIO="other-protocol").initialize()["protocolVersion"] == 2
+    assert start(SCENARIO="other-protocol version=7").initialize()["protocolVersion"] == 7
+
+
 def test_an_unknown_old_build_stops_the_start(place: Place) -> None:
     assert place.run("models", OLD_BUILD="very-old").status == 2

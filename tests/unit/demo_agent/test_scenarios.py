@@ -88,7 +88,15 @@ ENDS: dict[str, str | int | tuple[str, int]] = {
     "grandchild": ("exit", 0),
     **dict.fromkeys(
         [
-            *("answer", "slow-start", "no-models", "slow-session", "session-fails-once", "no-modes"),
+            *(
+                "answer",
+                "slow-start",
+                "no-models",
+                "other-protocol",
+                "slow-session",
+                "session-fails-once",
+                "no-modes",
+            ),
             *("ignore-cancel", "stderr-flood", "huge-line", "garbage", "slow-chunks", "chunks"),
             *("markers", "thoughts", "tool", "duplicate-tool-call", "ask-permission", "ask-question"),
             *("create-plan", "todo-request", "unicode", "empty", "talks-about-error", "echo"),

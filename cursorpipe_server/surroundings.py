@@ -1,0 +1,133 @@
+"""What the server needs of the machine it is on: its port, its token, and enough open files."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import resource
+import socket
+from pathlib import Path
+
+import psutil
+
+from cursorpipe_core import Finding, Remedy, Strategy, SupervisorSettings, broken, doubtful, fine
+from cursorpipe_server.config import ServerSettings, Settings
+from cursorpipe_server.greeting import is_open
+
+PORT_TAKEN = Remedy("port_taken", "End that program, or take another port with CURSORPIPE_PORT.")
+ALREADY_SERVED = Remedy(
+    "already_served", "That is this server, running already: do not start another one on the same port."
+)
+PORT_FORBIDDEN = Remedy(
+    "port_forbidden", "Take a port above 1023 with CURSORPIPE_PORT, and put a proxy in front for a lower one."
+)
+HOST_FOREIGN = Remedy(
+    "host_foreign", "Set CURSORPIPE_HOST to an address of this machine, or to 0.0.0.0 for all of them."
+)
+CANNOT_LISTEN = Remedy("cannot_listen", "See CURSORPIPE_HOST and CURSORPIPE_PORT, and the firewall.")
+OPEN_TO_ALL = Remedy(
+    "open_to_all",
+    "Everybody who reaches the port can use the account: set CURSORPIPE_BEARER_TOKEN, or "
+    "CURSORPIPE_HOST=127.0.0.1.",
+)
+WEAK_TOKEN = Remedy("weak_token", "Take one that nobody guesses, such as `openssl rand -hex 32` prints.")
+FEW_FILES = Remedy(
+    "few_files",
+    "Raise it by `ulimit -n` where the server is started, LimitNOFILE= in a systemd unit or `ulimits` in a "
+    "compose file; or lower CURSORPIPE_MAX_QUEUE.",
+)
+
+#: Files that are open whatever is served: the program, its log, its state.
+FILES_AT_REST = 64
+#: Files of an agent process: its three pipes, and what tells of its end.
+FILES_OF_AN_AGENT = 4
+#: What the program is called on a command line.
+_OUR_NAMES = frozenset({"cursorpipe-server", "cursorpipe_server"})
+
+
+def check_port(server: ServerSettings) -> Finding:
+    """Listen as the server would, for a moment."""
+    host, port = server.host, server.port
+    if port == 0:
+        return fine("port", f"any free one on {host}")
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, proto, _, address in dict.fromkeys(found):
+            with socket.socket(family, kind, proto) as listener:
+                # As the server does it: what a closed connection keeps for a minute is free, in other hands
+                # than a listener's.
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                listener.bind(address)
+                listener.listen()
+    except OSError as exc:
+        return _no_port(exc, host, port)
+    return fine("port", f"{port} on {host} is free")
+
+
+def check_token(settings: Settings) -> Finding:
+    """See who could use the server."""
+    tokens, host = settings.server.tokens(), settings.server.host
+    if not tokens:
+        if is_open(settings):
+            return doubtful("token", f"None is set, and {host} can be reached from elsewhere.", OPEN_TO_ALL)
+        return fine("token", f"none, and only this machine reaches {host}")
+    if tokens.weak:
+        return doubtful("token", f"Easily guessed: {', '.join(tokens.weak)}.", WEAK_TOKEN)
+    return fine("token", "one is set" if len(tokens) == 1 else f"{len(tokens)} are set")
+
+
+def check_open_files(supervision: SupervisorSettings) -> Finding:
+    """Compare the limit of open files with what the other limits let the server have."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return fine("files", "no limit of open files")
+    needed = files_needed(supervision)
+    detail = f"{limit} may be open, {needed} are needed under full load"
+    return fine("files", detail) if limit >= needed else doubtful("files", f"{detail}.", FEW_FILES)
+
+
+def files_needed(supervision: SupervisorSettings) -> int:
+    """Return how many files are open when everything that may be going on is.
+
+    Each request has its connection, and may have one to its tools; those that wait have theirs.
+    """
+    worker = FILES_OF_AN_AGENT + 2 * supervision.worker_concurrency
+    workers = 0
+    if supervision.strategy is not Strategy.SUBPROCESS:
+        warm = supervision.warm_models_max if supervision.warm_models else 0
+        workers = (supervision.workers + warm) * worker
+    processes = supervision.max_subprocesses * (FILES_OF_AN_AGENT + 1)
+    return FILES_AT_REST + workers + processes + 2 * supervision.max_queue
+
+
+def _no_port(error: OSError, host: str, port: int) -> Finding:
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return broken("port", f"'{host}' is no address of this machine.", HOST_FOREIGN)
+    if error.errno == errno.EADDRINUSE:
+        holder = _holder(port)
+        if holder is None:
+            return broken("port", f"{port} is in use by a program of another user.", PORT_TAKEN)
+        name, pid, ours = holder
+        detail = f"{port} is in use by {name}, process {pid}."
+        return doubtful("port", detail, ALREADY_SERVED) if ours else broken("port", detail, PORT_TAKEN)
+    if error.errno == errno.EACCES:
+        return broken("port", f"{port} may not be used by this user.", PORT_FORBIDDEN)
+    return broken("port", f"Nothing can listen on {host} port {port}: {error.strerror}.", CANNOT_LISTEN)
+
+
+def _holder(port: int) -> tuple[str, int, bool] | None:
+    """Return name and id of the process that listens on a port, and whether it is such a server.
+
+    None where the system does not tell: whose processes those of other users are, only root is told.
+    """
+    with contextlib.suppress(psutil.Error):
+        for connection in psutil.net_connections("tcp"):
+            listens = connection.status == psutil.CONN_LISTEN
+            if listens and getattr(connection.laddr, "port", None) == port and connection.pid:
+                process = psutil.Process(connection.pid)
+                # The interpreter, perhaps an option, and the program: no argument of somebody else's.
+                ours = any(Path(word).name in _OUR_NAMES for word in process.cmdline()[:3])
+                return process.name(), connection.pid, ours
+    return None
