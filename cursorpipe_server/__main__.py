@@ -17,8 +17,9 @@ from urllib.parse import urlsplit
 from cursorpipe_core import SettingsError, __version__, demo_agent_settings
 from cursorpipe_server.config import LogLevel, Settings, load_settings, settings_table
 from cursorpipe_server.hangup import outlive_hangups
+from cursorpipe_server.listening import ListenError
 from cursorpipe_server.log import configure_logging, set_log_level
-from cursorpipe_server.serve import ListenError, serve
+from cursorpipe_server.serve import serve
 
 #: The exit status of a command line, a setting or a port that cannot be used.
 USAGE_ERROR = 2

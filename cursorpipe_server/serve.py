@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,20 +17,15 @@ from cursorpipe_server.config import Settings
 from cursorpipe_server.greeting import greet
 from cursorpipe_server.hangup import has_terminal
 from cursorpipe_server.inflight import InFlight
+from cursorpipe_server.listening import BACKLOG, handed_over, own_sockets, where
 from cursorpipe_server.live import LiveSettings
+from cursorpipe_server.notify import ServiceManager, status_line
 from cursorpipe_server.reload import reload
 
 if TYPE_CHECKING:
     from cursorpipe_server.site import Site
 
 logger = logging.getLogger(__name__)
-
-#: Connections that wait to be accepted.
-BACKLOG = 1024
-
-
-class ListenError(Exception):
-    """The server cannot listen where it should; the message says so to the operator."""
 
 
 async def serve(settings: Settings, read: Callable[[], Settings], *, attended: bool = False) -> None:
@@ -40,9 +35,21 @@ async def serve(settings: Settings, read: Callable[[], Settings], *, attended: b
     them at once; then the agents are stopped. SIGHUP takes over what ``read`` gives by then; but if the
     server is ``attended`` and its terminal is gone, it means the end as well.
     """
+    with contextlib.ExitStack() as stack:
+        # The port first: a second start by mistake must not start agents.
+        if listeners := stack.enter_context(handed_over(os.environ)):
+            await _serve_on(listeners, where(listeners, settings), lambda: where(listeners, read()), attended)
+        else:
+            await _serve_on(stack.enter_context(own_sockets(settings)), settings, read, attended)
+
+
+async def _serve_on(
+    listeners: Sequence[socket.socket], settings: Settings, read: Callable[[], Settings], attended: bool
+) -> None:
     stop, hurry = asyncio.Event(), asyncio.Event()
     live = LiveSettings(settings)
     router = Router(settings.agent, settings.supervision)
+    manager = ServiceManager(os.environ)
 
     def end() -> None:
         (hurry if stop.is_set() else stop).set()
@@ -53,17 +60,23 @@ async def serve(settings: Settings, read: Callable[[], Settings], *, attended: b
         elif stop.is_set():
             logger.info("SIGHUP: the server is stopping, its settings stay")
         else:
-            reload(live, router, read)
+            with manager.reloading():
+                reload(live, router, read)
+
+    def status() -> str:
+        return status_line(router.snapshot(), stopping=stop.is_set())
 
     async with contextlib.AsyncExitStack() as stack:
-        # The port first: a second start by mistake must not start agents.
-        listeners = stack.enter_context(_listening(settings))
         stack.enter_context(_handlers({signal.SIGINT: end, signal.SIGTERM: end, signal.SIGHUP: hang_up}))
+        await stack.enter_async_context(manager.attended(status))
         await stack.enter_async_context(router)
         site = await stack.enter_async_context(await _site(live, router, listeners))
+        # Not when the agents are: they may take long, and what they do is told by the status.
+        manager.ready()
         greeting = asyncio.create_task(greet(settings, router, listeners[0].getsockname()[1]))
         greeting.add_done_callback(_log_failure)
         await stop.wait()
+        manager.stopping(live.settings.server.drain_timeout_s)
         greeting.cancel()
         await asyncio.gather(greeting, return_exceptions=True)
         await site.close()
@@ -100,40 +113,6 @@ def _handlers(handlers: Mapping[signal.Signals, Callable[[], None]]) -> Iterator
     finally:
         for signum in handlers:
             loop.remove_signal_handler(signum)
-
-
-@contextlib.contextmanager
-def _listening(settings: Settings) -> Iterator[list[socket.socket]]:
-    """Listen on every address of the host; raises ListenError unless all of them can be had."""
-    host, port = settings.server.host, settings.server.port
-    with contextlib.ExitStack() as stack:
-        listeners: list[socket.socket] = []
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-            for family, kind, proto, _, address in dict.fromkeys(found):
-                listener = stack.enter_context(socket.socket(family, kind, proto))
-                listeners.append(listener)
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if family == socket.AF_INET6:
-                    # The other family has a socket of its own where it is wanted.
-                    listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                # Any free port means the same one on every address.
-                listener.bind((address[0], port or listeners[0].getsockname()[1], *address[2:]))
-                # Bound is not taken: only a listening socket keeps another start from the port.
-                listener.listen(BACKLOG)
-        except OSError as exc:
-            raise ListenError(_why_not(exc, host, port)) from exc
-        yield listeners
-
-
-def _why_not(error: OSError, host: str, port: int) -> str:
-    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-        return f"CURSORPIPE_HOST: '{host}' is no address of this machine."
-    if error.errno == errno.EADDRINUSE:
-        return f"CURSORPIPE_PORT: port {port} on {host} is in use by another program."
-    if error.errno == errno.EACCES:
-        return f"CURSORPIPE_PORT: port {port} may not be used by this user; take one above 1023."
-    return f"CURSORPIPE_HOST, CURSORPIPE_PORT: cannot listen on {host} port {port}: {error.strerror}."
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:

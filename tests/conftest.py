@@ -59,4 +59,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=os.environ.get("CURSORPIPE_REAL_CLIENTS_DIR", ""),
         help="where they are installed, and found again by the next run",
     )
+    parser.addoption(
+        "--scale-out",
+        action="store_true",
+        default=bool(os.environ.get("CURSORPIPE_SCALE_OUT")),
+        help="try three servers behind LiteLLM (of --real-clients-dir) and behind HAProxy",
+    )
     parser.addoption("--open-webui", action="store_true", help="with --real-clients, also this one: 7 GB")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -29,6 +30,9 @@ Client = TestClient[web.Request, web.Application]
 Serve = Callable[..., Awaitable[Client]]
 
 CHAT = "/v1/chat/completions"
+
+#: Starts a program with a socket that it is to serve.
+ACTIVATE = str(Path(__file__).parent / "activate.py")
 
 
 @pytest.fixture
@@ -77,14 +81,17 @@ def quick_look(monkeypatch: pytest.MonkeyPatch) -> None:
 async def start(agent: DemoAgent, tmp_path: Path) -> AsyncIterator[Start]:
     """Start the program in a directory of its own, with nothing of ours in its environment.
 
-    ``terminal`` is the path of the terminal that controls it, if one is to.
+    ``terminal`` is the path of the terminal that controls it, if one is to; ``listener`` a socket that is
+    handed to it as a service manager does.
     """
     work, temporary = tmp_path / "work", tmp_path / "temporary"
     for directory in (work, temporary):
         directory.mkdir()
     async with AsyncExitStack() as stack:
 
-        async def begin(*arguments: str, terminal: str = "", **env: str) -> Program:
+        async def begin(
+            *arguments: str, terminal: str = "", listener: socket.socket | None = None, **env: str
+        ) -> Program:
             inherited = {
                 name: value
                 for name, value in os.environ.items()
@@ -93,8 +100,10 @@ async def start(agent: DemoAgent, tmp_path: Path) -> AsyncIterator[Start]:
             process = await asyncio.create_subprocess_exec(
                 # The first terminal that the first process of a session opens controls it.
                 *(("sh", "-c", 'exec "$@" <"$0"', terminal) if terminal else ()),
+                *((sys.executable, ACTIVATE, str(listener.fileno())) if listener else ()),
                 *(sys.executable, "-m", "cursorpipe_server", *arguments),
                 start_new_session=bool(terminal),
+                pass_fds=(listener.fileno(),) if listener else (),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
