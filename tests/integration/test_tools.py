@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +12,9 @@ from typing import Any
 import psutil
 import pytest
 
-from cursorpipe_core import ToolsMode
+from cursorpipe_core import Endpoint, ToolsMode
 from cursorpipe_core.tool_sessions import SPARES
+from cursorpipe_server.bridge import Bridge
 from cursorpipe_server.keys import ROUTER
 from tests.demo import DemoAgent
 from tests.integration.conftest import CHAT, Client, Serve
@@ -96,11 +98,16 @@ def loop(client: Client, prompt: str, **fields: Any) -> Loop:
 
 
 async def nothing_left(client: Client) -> None:
-    """Check that no turn waits, none is open and no endpoint is left but those of the stock."""
+    """Check that no turn waits, none is open, no call is and no endpoint is left but those of the stock."""
     assert client.app is not None
     router = client.app[ROUTER]
     await until(lambda: not any(worker.in_flight for worker in router.snapshot().workers))
     assert router.snapshot().tools.parked == 0
+    gc.collect()
+    bridges = [found for found in gc.get_objects() if isinstance(found, Bridge)]
+    workers = len(router.snapshot().workers)
+    await until(lambda: sum(map(len, bridges)) <= SPARES * workers)
+    assert not sum(found.open_calls for found in gc.get_objects() if isinstance(found, Endpoint))
 
 
 @pytest.mark.parametrize("habits", [*AGENTS.values(), *WAYS], ids=[*AGENTS, *WAYS])
