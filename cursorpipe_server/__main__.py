@@ -72,8 +72,6 @@ def _examine(settings: Settings, options: argparse.Namespace) -> int:
     short = options.command != DOCTOR
     try:
         return asyncio.run(report(settings, short=short, as_data=options.json, litellm=options.litellm))
-    except asyncio.CancelledError:
-        return 128 + signal.SIGTERM
     except BrokenPipeError:
         # Whoever reads has seen enough; what is still to be written at the exit goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

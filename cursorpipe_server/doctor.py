@@ -45,11 +45,27 @@ async def report(
 ) -> int:
     """Look, print what is found as it comes, and return the exit status: 1 if something does not work.
 
-    ``as_data`` prints JSON once all is known. SIGTERM ends what was started before the program.
+    ``as_data`` prints JSON once all is known. SIGINT and SIGTERM end what was started before the program.
     """
-    looking = asyncio.current_task()
-    assert looking is not None  # noqa: S101 — a coroutine that runs has a task
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, looking.cancel)
+    ended_by: list[signal.Signals] = []
+    looking = asyncio.ensure_future(_report(settings, short=short, as_data=as_data, litellm=litellm))
+
+    def end(signum: signal.Signals) -> None:
+        ended_by.append(signum)
+        looking.cancel()
+
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        # Also where the shell that began it in the background has it ignored.
+        asyncio.get_running_loop().add_signal_handler(signum, end, signum)
+    try:
+        return await looking
+    except asyncio.CancelledError:
+        if not ended_by:
+            raise
+        return 128 + ended_by[0]
+
+
+async def _report(settings: Settings, *, short: bool, as_data: bool, litellm: str | None) -> int:
     findings: list[Finding] = []
     full = Report(sys.stdout)
     tell: Callable[[Finding], None] = _ignore if as_data else _tell_shortly if short else full.add
