@@ -27,6 +27,8 @@ def tool_use(body: ChatCompletionRequest) -> ToolUse | None:
         raise _invalid("tool_choice", "it is only allowed when 'tools' are specified")
     if not body.functions and body.function_call not in _WITHOUT_TOOLS:
         raise _invalid("function_call", "it is only allowed when 'functions' are specified")
+    if not body.tools and not body.functions:
+        return None
     if is_legacy(body):
         param, choice = "function_call", body.function_call
         offered = _tools(body.functions or (), "functions.{}.name")
@@ -67,9 +69,11 @@ def check_calls(messages: Sequence[Message]) -> None:
             _check_result(message.call_id, index, owed, answers)
             answers[message.call_id] = index
         else:
-            _check_answered(at, owed, answers)
+            if owed:
+                _check_answered(at, owed, answers)
             # A call of the older form has no id, and needs no result.
-            at, owed, answers = index, dict.fromkeys(call.id for call in message.calls if call.id), {}
+            owed = dict.fromkeys(call.id for call in message.calls if call.id) if message.calls else {}
+            at, answers = index, {}
     _check_answered(at, owed, answers)
 
 
