@@ -7,16 +7,19 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from cursorpipe_core import Router
+from cursorpipe_server.agent_build import AgentBuild
 from cursorpipe_server.auth import bearer_auth
 from cursorpipe_server.bounds import bounded_body, invite_body
 from cursorpipe_server.bridge import Bridge
 from cursorpipe_server.cors import Cors
 from cursorpipe_server.guard import browser_guard
 from cursorpipe_server.inflight import InFlight
-from cursorpipe_server.keys import IN_FLIGHT, MEASURES, ROUTER, SETTINGS
+from cursorpipe_server.keys import AGENT_BUILD, IN_FLIGHT, MEASURES, RECENT, ROUTER, SETTINGS
+from cursorpipe_server.ledger import Ledger
 from cursorpipe_server.live import LiveSettings
 from cursorpipe_server.measures import Measures
 from cursorpipe_server.middlewares import add_headers, errors, request_line
+from cursorpipe_server.recent import Recent
 from cursorpipe_server.routes import ROUTES
 from cursorpipe_server.tracing import Tracing
 
@@ -27,10 +30,10 @@ def create_app(live: LiveSettings, router: Router, *, tracing: Tracing | None = 
     It is to be run with handler cancellation, or no client can leave. ``tracing`` is told of every request.
     """
     cors = Cors(live, frozenset(route.method for route in ROUTES))
-    in_flight, measures = InFlight(), Measures(router.known_model)
+    in_flight, measures, recent = InFlight(), Measures(router.known_model), Recent()
     app = web.Application(
         middlewares=[
-            request_line(in_flight, measures, tracing),
+            request_line(in_flight, Ledger(measures, recent, tracing)),
             bounded_body,
             errors,
             browser_guard(live),
@@ -44,6 +47,8 @@ def create_app(live: LiveSettings, router: Router, *, tracing: Tracing | None = 
     app[ROUTER] = router
     app[IN_FLIGHT] = in_flight
     app[MEASURES] = measures
+    app[RECENT] = recent
+    app[AGENT_BUILD] = AgentBuild(router)
     app.on_response_prepare.append(add_headers)
     app.on_response_prepare.append(cors.add_headers)
     app.cleanup_ctx.append(_serve_tools)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 
 from aiohttp import web
@@ -17,6 +19,20 @@ def presented_keys(request: web.Request) -> list[str]:
         if scheme.lower() == "bearer":
             keys = [*keys, token.strip()]
     return [key for key in keys if key]
+
+
+def presented_passwords(request: web.Request) -> list[str]:
+    """Return the passwords of HTTP Basic that a request presents: the one thing a browser asks people for."""
+    passwords = []
+    for given in request.headers.getall("Authorization", []):
+        scheme, _, credentials = given.partition(" ")
+        if scheme.lower() == "basic":
+            try:
+                pair = base64.b64decode(credentials.strip(), validate=True).decode()
+            except (binascii.Error, ValueError):
+                continue
+            passwords.append(pair.partition(":")[2])
+    return [password for password in passwords if password]
 
 
 def owner_of(request: web.Request) -> str:

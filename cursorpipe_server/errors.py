@@ -30,7 +30,7 @@ from cursorpipe_core import (
     ToolsUnavailableError,
     UnknownModelError,
 )
-from cursorpipe_server.keys import CODE, OUTCOME
+from cursorpipe_server.keys import CODE, OUTCOME, WORDS
 
 #: Seconds named in `Retry-After` where the cause names none.
 RETRY_AFTER_S = 5.0
@@ -39,9 +39,10 @@ INVALID_REQUEST = "invalid_request_error"
 
 
 class BearerError(CursorpipeError):
-    """The request does not carry the server's token."""
+    """The request does not carry the server's token; ``in_browser``: a browser may ask people for it."""
 
-    def __init__(self, *, given: bool) -> None:
+    def __init__(self, *, given: bool, in_browser: bool = False) -> None:
+        self.in_browser = in_browser
         # LiteLLM knows an authentication failure by these first words.
         super().__init__(
             "Incorrect API key provided." if given else "You didn't provide an API key. Use a bearer token."
@@ -137,6 +138,18 @@ HTTP_ERRORS: Mapping[type[CursorpipeError], HttpError] = {
     HeaderTooLargeError: HttpError(431, INVALID_REQUEST, "header_too_large"),
 }
 
+#: The errors whose messages quote a request or an answer, in other words; an error is of the first kind that
+#: it is of.
+_QUOTING: Mapping[type[CursorpipeError], str] = {
+    UnknownModelError: "The model does not exist, or the account may not use it.",
+    UnsupportedParameterError: "The request has a parameter that is not supported.",
+    InvalidRequestError: "The request has a member that is missing or wrong; its sender was told which.",
+    PayloadError: "The body is not JSON, by its content type or encoding.",
+    MalformedRequestError: "The request is not valid HTTP.",
+    InvalidOutputError: "The answer is not in the format that was asked for, not even after a correction.",
+    ToolArgumentsError: "The agent's arguments for a tool are not what its schema allows.",
+}
+
 #: What aiohttp itself refuses, in words for the caller.
 _HTTP_REFUSALS: Mapping[int, tuple[str, str]] = {
     404: ("unknown_url", "Unknown request URL: {method} {path}."),
@@ -164,6 +177,17 @@ def note_failure(request: web.BaseRequest, error: BaseException) -> None:
     """Keep with a request what it failed with, for its line in the log and the metrics."""
     request[OUTCOME] = type(error).__name__
     request[CODE] = code_of(type(error))
+    request[WORDS] = words_of(error)
+
+
+def words_of(error: BaseException) -> str:
+    """Return an error in words for those who run the server, without what was asked or answered."""
+    for kind, words in _QUOTING.items():
+        if isinstance(error, kind):
+            return words
+    if http_error(error) is INTERNAL:
+        return f"A fault of the server's: {type(error).__name__}. Its log has more."
+    return str(error)
 
 
 def envelope(error: BaseException) -> dict[str, Any]:
@@ -198,13 +222,19 @@ def error_response(error: BaseException) -> web.Response:
         headers["x-should-retry"] = "false"
     if isinstance(error, BearerError):
         headers["WWW-Authenticate"] = 'Bearer realm="cursorpipe"'
-    return web.json_response(envelope(error), status=known.status, headers=headers)
+    response = web.json_response(envelope(error), status=known.status, headers=headers)
+    if isinstance(error, BearerError) and error.in_browser:
+        # A header of its own: not every browser looks for a second scheme in the first.
+        response.headers.add("WWW-Authenticate", 'Basic realm="cursorpipe", charset="UTF-8"')
+    return response
 
 
 def refusal_response(request: web.BaseRequest, refusal: web.HTTPException) -> web.Response:
     """Return aiohttp's own refusal of a request in the envelope, with the headers that belong to it."""
     code, words = _HTTP_REFUSALS.get(refusal.status, (None, refusal.reason or "The request is refused."))
     request[CODE] = code or f"http_{refusal.status}"
+    # Without the path, which may be anything: a key, too.
+    request[WORDS] = f"{refusal.reason} ({request.method})."
     message = words.format(method=request.method, path=request.path)
     headers = {name: refusal.headers[name] for name in ("Allow",) if name in refusal.headers}
     kind = INVALID_REQUEST if refusal.status < 500 else "server_error"

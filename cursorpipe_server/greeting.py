@@ -9,7 +9,7 @@ from cursorpipe_server.config import Settings
 
 _ENDPOINTS = (
     "POST /v1/chat/completions · POST /v1/completions · GET /v1/models · GET /health · GET /ready"
-    " · GET /metrics · GET /openapi.json"
+    " · GET /metrics · GET /status · GET /openapi.json"
 )
 
 
@@ -26,6 +26,7 @@ async def greet(settings: Settings, router: Router, port: int) -> None:
         f"  strategy   {_strategy_line(settings)}",
         f"  auth       {auth}",
         f"  endpoints  {_ENDPOINTS}",
+        f"  status     {url}/",
         f"  docs       {url}/docs · {url}/redoc",
     ]
     if settings.agent.stand_in:

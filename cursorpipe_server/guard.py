@@ -21,7 +21,7 @@ from cursorpipe_server.origins import (
     parse_host,
     parse_origin,
 )
-from cursorpipe_server.routes import is_public
+from cursorpipe_server.routes import is_for_browsers, is_public
 
 
 def browser_guard(live: LiveSettings) -> Middleware:
@@ -64,10 +64,10 @@ def _is_same_origin(request: web.Request, text: str) -> bool:
 
 
 def _follows_link(request: web.Request) -> bool:
-    """Whether somebody followed a link to a public page: the page with the link gets nothing of it."""
+    """Whether somebody followed a link to what only tells: the page with the link gets nothing of it."""
     return (
         request.method in {"GET", "HEAD"}
-        and is_public(request)
+        and (is_public(request) or is_for_browsers(request))
         and _fetch_mark(request, "Mode") == "navigate"
         and _fetch_mark(request, "Dest") == "document"
     )

@@ -5,15 +5,19 @@ from typing import Protocol
 from aiohttp import web
 
 from cursorpipe_core import Router
+from cursorpipe_server.agent_build import AgentBuild
 from cursorpipe_server.choices import Choices
 from cursorpipe_server.inflight import InFlight
 from cursorpipe_server.live import LiveSettings
 from cursorpipe_server.measures import Measures
+from cursorpipe_server.recent import Recent
 
 SETTINGS = web.AppKey("settings", LiveSettings)
 ROUTER = web.AppKey("router", Router)
 IN_FLIGHT = web.AppKey("in_flight", InFlight)
 MEASURES = web.AppKey("measures", Measures)
+RECENT = web.AppKey("recent", Recent)
+AGENT_BUILD = web.AppKey("agent_build", AgentBuild)
 
 #: Whose request it is: the name of its token, or else the address it comes from.
 CLIENT = web.RequestKey("client", str)
@@ -50,3 +54,5 @@ CHOICES: web.RequestKey[Choices] = web.RequestKey("choices", Choices)
 #: The code of the error that a request ended with, or CLIENT_LEFT, or OK of `measures`.
 CODE = web.RequestKey("code", str)
 CLIENT_LEFT = "client_left"
+#: That error in words for those who run the server: nothing of what was asked or answered.
+WORDS = web.RequestKey("words", str)

@@ -11,16 +11,14 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from cursorpipe_core import AgentError, CursorpipeError
-from cursorpipe_server.access import log_access
 from cursorpipe_server.errors import INTERNAL, error_response, http_error, note_failure, refusal_response
 from cursorpipe_server.ids import new_id
 from cursorpipe_server.inflight import InFlight
-from cursorpipe_server.keys import ANSWER, CHOICES, CLIENT, CLIENT_LEFT, CODE, OUTCOME, STARTED
+from cursorpipe_server.keys import CLIENT, CLIENT_LEFT, CODE, OUTCOME, STARTED
+from cursorpipe_server.ledger import Ledger
 from cursorpipe_server.log import REQUEST_ID
-from cursorpipe_server.measures import OK, Measures
-from cursorpipe_server.routes import template_of
+from cursorpipe_server.measures import OK
 from cursorpipe_server.trace_context import TRACE, TRACEPARENT, read_traceparent
-from cursorpipe_server.tracing import Tracing
 
 logger = logging.getLogger(__name__)
 
@@ -30,10 +28,10 @@ REQUEST_ID_HEADER = "x-request-id"
 _SANE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
-def request_line(in_flight: InFlight, measures: Measures, tracing: Tracing | None) -> Middleware:
-    """Make the middleware that gives a request an id and a client, and logs and measures it at its end.
+def request_line(in_flight: InFlight, ledger: Ledger) -> Middleware:
+    """Make the middleware that gives a request an id and a client, and enters it in ``ledger`` at its end.
 
-    The request is counted in ``in_flight`` while it is served.
+    It is counted in ``in_flight`` while it is served.
     """
 
     @web.middleware
@@ -59,28 +57,9 @@ def request_line(in_flight: InFlight, measures: Measures, tracing: Tracing | Non
         finally:
             took_s = time.perf_counter() - started
             # Not before the answer is on its way.
-            asyncio.get_running_loop().call_soon(_conclude, request, measures, tracing, status, took_s)
+            asyncio.get_running_loop().call_soon(ledger.enter, request, status, took_s)
 
     return attend
-
-
-def _conclude(
-    request: web.Request, measures: Measures, tracing: Tracing | None, status: int | None, took_s: float
-) -> None:
-    started = request[STARTED]
-    code, answer, route = request[CODE], request.get(ANSWER), template_of(request)
-    outcome = f"http_{status}" if code is OK and (status is None or status >= 400) else code
-    # Of the whole answer, its head and what frames its chunks included.
-    sent_bytes = request.writer.output_size
-    if answer is None:
-        measures.count(route, outcome, sent_bytes)
-    else:
-        measures.count_answer(
-            route, outcome, sent_bytes, answer.model, request[CHOICES], started=started, took_s=took_s
-        )
-    log_access(request, status, took_s)
-    if tracing is not None:
-        tracing.tell(request, status, took_s)
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:

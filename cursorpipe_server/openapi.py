@@ -8,14 +8,17 @@ from typing import Any
 from cursorpipe_server.openapi_examples import (
     CHAT_EXAMPLES,
     CHAT_REQUEST_EXAMPLES,
-    METRICS_EXAMPLES,
     MODEL_EXAMPLE,
-    NOT_READY_EXAMPLE,
-    READY_EXAMPLE,
     TEXT_EXAMPLES,
     TEXT_REQUEST_EXAMPLES,
     chat_stream_examples,
     text_stream_examples,
+)
+from cursorpipe_server.openapi_operation_examples import (
+    METRICS_EXAMPLES,
+    NOT_READY_EXAMPLE,
+    READY_EXAMPLE,
+    STATUS_EXAMPLE,
 )
 from cursorpipe_server.openapi_responses import (
     AGENT_STATUSES,
@@ -79,6 +82,10 @@ clients: chat completions can do more.
 {_PARAMETERS}"""
 
 
+#: What is for people with a browser, too.
+_IN_BROWSER: list[dict[str, list[str]]] = [{"bearerAuth": []}, {"basicAuth": []}]
+
+
 def openapi_document(*, version: str) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of this API; ``version`` is that of the program."""
     return {
@@ -104,6 +111,7 @@ def openapi_document(*, version: str) -> dict[str, Any]:
             "/health": {"get": _health()},
             "/ready": {"get": _ready()},
             "/metrics": {"get": _metrics()},
+            "/status": {"get": _status()},
         },
         "components": {
             "schemas": schemas(),
@@ -113,7 +121,12 @@ def openapi_document(*, version: str) -> dict[str, Any]:
                     "type": "http",
                     "scheme": "bearer",
                     "description": "One of the server's tokens, if it has any; also in `x-api-key`.",
-                }
+                },
+                "basicAuth": {
+                    "type": "http",
+                    "scheme": "basic",
+                    "description": "A token as the password, with any name: for people with a browser.",
+                },
             },
         },
     }
@@ -230,9 +243,24 @@ def _metrics() -> dict[str, Any]:
             "In the text format, or in that of OpenMetrics if `Accept` asks for it. Needs a token if the "
             "server has any, unless `CURSORPIPE_METRICS_AUTH` is `open`."
         ),
+        "security": _IN_BROWSER,
         "responses": {
             "200": text_answer("The numbers.", METRICS_EXAMPLES),
             **error_responses("GET", "/metrics", {401}),
+        },
+    }
+
+
+def _status() -> dict[str, Any]:
+    return {
+        "operationId": "getStatus",
+        "tags": ["Operations"],
+        "summary": "What is going on",
+        "description": "For people and their scripts; the same as a page is at `/`.",
+        "security": _IN_BROWSER,
+        "responses": {
+            "200": json_answer("As of now.", "Status", STATUS_EXAMPLE),
+            **error_responses("GET", "/status", {401}),
         },
     }
 

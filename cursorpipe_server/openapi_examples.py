@@ -240,67 +240,6 @@ MODEL_EXAMPLE: Mapping[str, Any] = {
     "created": _CREATED,
     "owned_by": "anthropic",
 }
-READY_EXAMPLE: Mapping[str, Any] = {
-    "version": "1.0.0",
-    "ready": True,
-    "reason": None,
-    "strategy": "auto",
-    "workers": [
-        {
-            "slot": 0,
-            "state": "ready",
-            "reason": None,
-            "pid": 4711,
-            "restarts": 0,
-            "in_flight": 1,
-            "sessions_ready": 3,
-            "notes": [],
-            "permissions_refused": 0,
-            "model": None,
-            "rss_bytes": 254803968,
-        }
-    ],
-    "draining": 0,
-    "subprocesses": 0,
-    "waiting": 0,
-    "tools": {
-        "channel": "http",
-        "proven": True,
-        "parked": 1,
-        "calls": 12,
-        "groups": 9,
-        "new": 5,
-        "resumed": 8,
-        "rebuilt": 1,
-        "expired": 1,
-        "died": 0,
-        "refused": 0,
-    },
-}
-_METRICS = """\
-# HELP cursorpipe_requests_in_flight Requests that are being served.
-# TYPE cursorpipe_requests_in_flight gauge
-cursorpipe_requests_in_flight 1.0
-"""
-METRICS_EXAMPLES: Mapping[str, str] = {
-    "text/plain": _METRICS,
-    "application/openmetrics-text": f"{_METRICS}# EOF\n",
-}
-NOT_READY_EXAMPLE: Mapping[str, Any] = {
-    **READY_EXAMPLE,
-    "ready": False,
-    "reason": "The Cursor CLI is not signed in.",
-    "workers": [
-        {
-            **READY_EXAMPLE["workers"][0],
-            "state": "tripped",
-            "reason": "The Cursor CLI is not signed in.",
-            "pid": None,
-            "in_flight": 0,
-            "sessions_ready": 0,
-        }
-    ],
-}
 
 
 def chat_stream_examples() -> dict[str, dict[str, Any]]:

@@ -30,21 +30,78 @@ MODELS: dict[str, Schema] = {
     ),
 }
 
+_READINESS: dict[str, Schema] = {
+    "version": text("The version of cursorpipe."),
+    "ready": {"type": "boolean", "description": "A request made now would be served."},
+    "reason": text("Why not, if not.", null=True),
+    "strategy": one_of(Strategy, "Which backends serve."),
+    "workers": list_of(ref("Worker"), "The agents that are kept alive."),
+    "draining": count("Workers that have been replaced and finish what they have."),
+    "subprocesses": count("Agents that run for one request each, now."),
+    "waiting": count("Requests that wait for their turn."),
+    "tools": ref("ToolsState"),
+}
+
+
+def _time(about: str) -> Schema:
+    return {**text(about), "format": "date-time"}
+
+
 OPERATIONS: dict[str, Schema] = {
     "Health": members({"status": {"const": "ok"}}, about="The server is up."),
-    "Readiness": members(
+    "Readiness": members(_READINESS, about="Whether an agent can serve, and what each one does."),
+    "Status": members(
         {
-            "version": text("The version of cursorpipe."),
-            "ready": {"type": "boolean", "description": "A request made now would be served."},
-            "reason": text("Why not, if not.", null=True),
-            "strategy": one_of(Strategy, "Which backends serve."),
-            "workers": list_of(ref("Worker"), "The agents that are kept alive."),
-            "draining": count("Workers that have been replaced and finish what they have."),
-            "subprocesses": count("Agents that run for one request each, now."),
-            "waiting": count("Requests that wait for their turn."),
-            "tools": ref("ToolsState"),
+            **_READINESS,
+            "at": _time("When this was so."),
+            "started_at": _time("When the server started."),
+            "demo": {"type": "boolean", "description": "The answers are a stand-in's, not Cursor's."},
+            "agent": members(
+                {
+                    "path": text("The command of the agent.", null=True),
+                    "version": text("The build it names.", null=True),
+                    "reason": text("Why one of them is not known, if so.", null=True),
+                },
+                about="The agent as it was found within the last minute.",
+            ),
+            "in_flight": count("Requests that are being served, but this one."),
+            "windows": list_of(ref("StatusTotals"), "The last 1, 5 and 30 minutes, all until now."),
+            "moments": list_of(
+                ref("StatusTotals"),
+                "The last 30 minutes in spans of 10 seconds, the oldest first; the last one is not over.",
+            ),
+            "errors": list_of(ref("StatusError"), "The last 20 errors, the latest first."),
         },
-        about="Whether an agent can serve, and what each one does.",
+        about=(
+            "What the server and its agents do, and what requests have come to; those for the status itself, "
+            "for metrics, checks and documents left out."
+        ),
+    ),
+    "StatusTotals": members(
+        {
+            "seconds": {"type": "number", "minimum": 0, "description": "How long the span is."},
+            "requests": count("Requests that ended in it."),
+            "failed": count("Those of them that ended with an error."),
+            "first_text_s": {
+                "type": ["number", "null"],
+                "minimum": 0,
+                "description": (
+                    "The median time to the first text, in seconds; of the last 64 answers of each span."
+                ),
+            },
+        },
+        about="The requests of a span of time.",
+    ),
+    "StatusError": members(
+        {
+            "at": _time("When it happened last."),
+            "route": text("The route of the request, `other` if it went to none."),
+            "code": text("The cause, for programs."),
+            "message": text("The cause in words, without anything that was asked or answered."),
+            "request_id": text("The last request that ended so."),
+            "count": count("How many requests have, since it is in this list."),
+        },
+        about="An error that requests ended with.",
     ),
     "ToolsState": members(
         {

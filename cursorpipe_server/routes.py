@@ -13,13 +13,16 @@ from cursorpipe_server.completions.handlers import text_completions
 from cursorpipe_server.config import MetricsAuth, ServerSettings
 from cursorpipe_server.keys import SETTINGS
 from cursorpipe_server.measures import NO_ROUTE
+from cursorpipe_server.status.handlers import status, status_page
 
 
 @dataclass(frozen=True, slots=True)
 class RouteEntry:
     """One route; a ``public`` one is open to everybody, because it tells nothing that is secret.
 
-    ``public_if`` says of one that is not whether the settings open it.
+    ``public_if`` says of one that is not whether the settings open it. ``own`` are those for whoever runs the
+    server, not for clients. What is ``in_browser`` only tells: people may look at it by following a link, and
+    sign in with the token as a password.
     """
 
     method: str
@@ -28,6 +31,8 @@ class RouteEntry:
     summary: str
     public: bool = False
     public_if: Callable[[ServerSettings], bool] | None = None
+    own: bool = False
+    in_browser: bool = False
 
     @property
     def template(self) -> str:
@@ -45,14 +50,27 @@ ROUTES = (
     RouteEntry("GET", "/v1/models", models.list_models, "List of models"),
     # Names of models have slashes and brackets.
     RouteEntry("GET", "/v1/models/{id:.+}", models.retrieve_model, "One model"),
-    RouteEntry("GET", "/health", ops.health, "The server is up", public=True),
-    RouteEntry("GET", "/ready", ops.ready, "An agent can serve", public=True),
-    RouteEntry("GET", "/metrics", ops.metrics, "Numbers for Prometheus", public_if=_metrics_are_open),
-    RouteEntry("GET", "/openapi.json", ops.openapi, "This API, described", public=True),
-    RouteEntry("GET", "/docs", docs.swagger_page, "Swagger UI", public=True),
-    RouteEntry("GET", "/redoc", docs.redoc_page, "ReDoc", public=True),
-    RouteEntry("GET", "/docs/assets/{ui}/{name}", docs.docs_asset, "Files of the two", public=True),
+    RouteEntry("GET", "/", status_page, "What is going on, for people", own=True, in_browser=True),
+    RouteEntry("GET", "/status", status, "What is going on", own=True, in_browser=True),
+    RouteEntry("GET", "/health", ops.health, "The server is up", own=True, public=True),
+    RouteEntry("GET", "/ready", ops.ready, "An agent can serve", own=True, public=True),
+    RouteEntry(
+        "GET",
+        "/metrics",
+        ops.metrics,
+        "Numbers for Prometheus",
+        public_if=_metrics_are_open,
+        own=True,
+        in_browser=True,
+    ),
+    RouteEntry("GET", "/openapi.json", ops.openapi, "This API, described", own=True, public=True),
+    RouteEntry("GET", "/docs", docs.swagger_page, "Swagger UI", own=True, public=True),
+    RouteEntry("GET", "/redoc", docs.redoc_page, "ReDoc", own=True, public=True),
+    RouteEntry("GET", "/docs/assets/{ui}/{name}", docs.docs_asset, "Files of the two", own=True, public=True),
 )
+
+#: The templates of those for whoever runs the server: they look often, and what they see is not themselves.
+OWN_ROUTES = frozenset(route.template for route in ROUTES if route.own)
 
 _BY_HANDLER = {route.handler: route for route in ROUTES}
 _TEMPLATES = {route.handler: route.template for route in ROUTES}
@@ -66,6 +84,12 @@ def is_public(request: web.Request) -> bool:
     return route.public or (
         route.public_if is not None and route.public_if(request.app[SETTINGS].settings.server)
     )
+
+
+def is_for_browsers(request: web.Request) -> bool:
+    """Whether a request goes to something that people look at in a browser."""
+    route = _BY_HANDLER.get(request.match_info.handler)
+    return route is not None and route.in_browser
 
 
 def template_of(request: web.Request) -> str:

@@ -13,6 +13,7 @@ from aiohttp.test_utils import TestClient
 from pytest_aiohttp.plugin import AiohttpClient
 
 from cursorpipe_core import (
+    AgentDescription,
     AgentSettings,
     Backend,
     Began,
@@ -60,6 +61,10 @@ class ScriptedRouter:
         self.catalogue: Sequence[Model] | Exception = [Model("auto", "Auto"), Model("a/b[c=d]", "A")]
         self.strategy = Strategy.AUTO
         self.tools_taken = True
+        self.description: AgentDescription | Exception | asyncio.Event = AgentDescription(
+            "/opt/agent", "2026.09.23-86fc751"
+        )
+        self.described = 0
         worker = WorkerSnapshot(0, SlotState.READY, None, 42, 0, 1, 2, ("a note",))
         self.state = Snapshot(
             ready=True,
@@ -121,6 +126,15 @@ class ScriptedRouter:
         if isinstance(self.catalogue, Exception):
             raise self.catalogue
         return self.catalogue
+
+    async def describe_agent(self) -> AgentDescription:
+        self.described += 1
+        if isinstance(self.description, asyncio.Event):
+            await self.description.wait()
+        if isinstance(self.description, Exception):
+            raise self.description
+        assert isinstance(self.description, AgentDescription)
+        return self.description
 
     def snapshot(self) -> Snapshot:
         return self.state
