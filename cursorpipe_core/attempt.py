@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from cursorpipe_core.bounds import bounded
-from cursorpipe_core.completion import Backend, CompletionEvent, CompletionRequest
+from cursorpipe_core.completion import Backend, Began, CompletionEvent, CompletionRequest, ToolWay
 from cursorpipe_core.prompt import Prompt
 from cursorpipe_core.turn import Clocks, Dialogue, Turn
 from cursorpipe_core.worker import AgentWorker
@@ -39,7 +39,9 @@ class Attempt:
             clocks = replace(clocks, total_s=request.timeout_s)
         self.clocks = clocks
         self.worker: AgentWorker | None = None
+        #: Whether an agent has the prompt, and seconds until it had, the last time that it was tried.
         self.prompted = False
+        self.prompted_s = 0.0
         self.begun = False
         self.retried = False
         self.dialogue: Dialogue | None = None
@@ -51,8 +53,19 @@ class Attempt:
     def placed(self, worker: AgentWorker) -> AgentWorker:
         """Take a worker on which there is a place for it."""
         self.worker = worker
+        self.prompted = False
         self.queued_s = time.monotonic() - self._came_at
         return worker
+
+    def asked(self) -> None:
+        """Take note that an agent has the prompt, or what it waited for: it may be at work from here on."""
+        self.prompted = True
+        self.prompted_s = time.monotonic() - self._came_at
+
+    def began(self, tools: ToolWay | None = None) -> Began:
+        """Return the first event of the answer; what fails from here on is not tried again."""
+        self.begun = True
+        return Began(self.backend, self.model, tools, self.queued_s, self.prompted_s)
 
     def seconds_left(self) -> float:
         """Return how much longer the request may take."""

@@ -153,14 +153,16 @@ class Model:
 class Began:
     """The agent has begun to answer: which backend, and the model it was pinned to, if any.
 
-    ``tools``: how a turn with its caller's tools came to be here. ``queued_s``: seconds that it waited for a
-    place. Always the first event of an answer, and only ever one: what failed before it may be tried again.
+    ``tools``: how a turn with its caller's tools came to be here. ``queued_s``: seconds until there was a
+    place for it, ``prompted_s``: until the agent had the prompt. Always the first event of an answer, and
+    only ever one: what failed before it may be tried again.
     """
 
     backend: Backend
     model: str | None
     tools: ToolWay | None = None
     queued_s: float = field(default=0.0, compare=False)
+    prompted_s: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ from cursorpipe_core.attempt import Attempt
 from cursorpipe_core.catalogue import Catalogue
 from cursorpipe_core.completion import (
     Backend,
-    Began,
     CompletionEvent,
     CompletionRequest,
     Limits,
@@ -244,12 +243,11 @@ class Router:
         while True:
             try:
                 turn = await self._begin(attempt)
-                attempt.prompted = True
+                attempt.asked()
                 try:
                     while batch := await turn.read():
                         if not attempt.begun:
-                            attempt.begun = True
-                            batch.insert(0, Began(attempt.backend, attempt.model, queued_s=attempt.queued_s))
+                            batch.insert(0, attempt.began())
                         yield batch
                 finally:
                     turn.close()

@@ -16,8 +16,6 @@ from cursorpipe_core.call_ids import turn_key
 from cursorpipe_core.channel_probe import ChannelProbe
 from cursorpipe_core.channels import Channel, Channels
 from cursorpipe_core.completion import (
-    Backend,
-    Began,
     Calls,
     CompletionEvent,
     CompletionRequest,
@@ -28,7 +26,7 @@ from cursorpipe_core.completion import (
 from cursorpipe_core.config import AgentSettings, SupervisorSettings, ToolChecks
 from cursorpipe_core.description import AgentDescription
 from cursorpipe_core.endpoint import ToolBridge
-from cursorpipe_core.errors import AgentError, ToolChoiceError, ToolsUnavailableError
+from cursorpipe_core.errors import AgentError, AgentTimeoutError, ToolChoiceError, ToolsUnavailableError
 from cursorpipe_core.grouping import Grouping
 from cursorpipe_core.parked import ParkedTurns
 from cursorpipe_core.prompt import Prompt
@@ -200,13 +198,12 @@ class ToolTurns:
                     channel = self._channels.current
                     attempt.placed(await lease(attempt))
                     turn = await attempt.in_time(self.begin(attempt, use, channel))
+                attempt.asked()
                 async with aclosing(self._part(turn, attempt, request, use)) as batches:
                     async for batch in batches:
                         if not attempt.begun:
-                            attempt.begun = True
                             self._counts.began(way)
-                            began = Began(Backend.ACP, attempt.model, way, attempt.queued_s)
-                            batch.insert(0, began)
+                            batch.insert(0, attempt.began(way))
                             if channel is not None:
                                 self._channels.prove(channel)
                         yield batch
@@ -218,7 +215,8 @@ class ToolTurns:
                 elif isinstance(exc, SupersededError):
                     again = False
                 else:
-                    again = way is ToolWay.RESUMED or may_retry(attempt, exc)
+                    gone = way is ToolWay.RESUMED and not isinstance(exc, AgentTimeoutError)
+                    again = gone or may_retry(attempt, exc)
                 if attempt.begun or not again:
                     raise exc.of_request(begun=attempt.begun) from exc
                 logger.info("the turn is begun anew: %s", exc)

@@ -29,7 +29,6 @@ class Choices:
         self._mark = mark
         self.began: Began | None = None
         self.usage: Usage | None = None
-        self.began_at: float | None = None
         self.first_text_at: float | None = None
         self.pieces = 0
 
@@ -84,7 +83,6 @@ class Choices:
         # By the ends of a batch, which is where these events are.
         if isinstance(began := batch[0], Began) and self.began is None:
             self.began = began
-            self.began_at = time.perf_counter()
             self._mark("agent began")
         for event in batch[-2:]:
             if isinstance(event, Usage):

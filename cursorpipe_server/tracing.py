@@ -75,13 +75,16 @@ class Tracing:
         if choices.usage is not None:
             span.set_attribute("gen_ai.usage.input_tokens", choices.usage.input_tokens)
             span.set_attribute("gen_ai.usage.output_tokens", choices.usage.output_tokens)
-        placed = ended if choices.began is None else min(ended, started + choices.began.queued_s)
-        began_at = choices.began_at or ended
-        first_at = choices.first_text_at or ended
+        began = choices.began
+        placed = prompted = ended
+        if began is not None:
+            placed = min(ended, started + began.queued_s)
+            prompted = min(ended, started + began.prompted_s)
+        first_at = max(prompted, choices.first_text_at or ended)
         stages = (
             ("queue", started, placed),
-            ("session", placed, began_at),
-            ("first text", began_at, first_at),
+            ("session", placed, prompted),
+            ("first text", prompted, first_at),
             ("stream", first_at, ended),
         )
         inside = set_span_in_context(span)

@@ -59,6 +59,30 @@ async def test_a_turn_that_waited_too_long_is_begun_anew(serve: Serve) -> None:
     await rebuilt(talk)
 
 
+async def test_a_silent_agent_is_not_asked_twice(serve: Serve, agent: DemoAgent) -> None:
+    client = await serve(api_key="key", first_event_timeout_s=0.5)
+    body = {"messages": [{"role": "user", "content": "[[demo:silent-prompt]]"}], "tools": TOOLS}
+    async with client.post(CHAT, json=body) as response:
+        assert response.status == 504
+    assert len(agent.events("prompt")) == 1, "it may be at work"
+    await nothing_left(client)
+
+
+async def test_an_agent_that_falls_silent_over_results_is_not_asked_again(
+    serve: Serve, agent: DemoAgent
+) -> None:
+    client = await serve(api_key="key", first_event_timeout_s=0.5, idle_timeout_s=0.5)
+    talk = await called(client)
+    os.kill(agent.pids()[0], signal.SIGSTOP)
+    try:
+        async with client.post(CHAT, json={"messages": talk.messages, "tools": TOOLS}) as response:
+            assert response.status == 504
+    finally:
+        os.kill(agent.pids()[0], signal.SIGCONT)
+    assert len(agent.events("prompt")) == 1
+    await nothing_left(client)
+
+
 async def test_another_key_never_gets_a_turn_that_waits(serve: Serve) -> None:
     client = await serve(api_key="key", server={"bearer_tokens": "a=1111111111111111\nb=2222222222222222"})
     talk = await called(client, Authorization="Bearer 1111111111111111")

@@ -71,7 +71,7 @@ def _as_router(router: ScriptedRouter) -> Router:
 async def test_a_request_is_a_span_with_its_stages(traced: Traced, router: ScriptedRouter) -> None:
     gate = asyncio.Event()
     router.script = [
-        [Began(Backend.ACP, None, queued_s=1e-6)],
+        [Began(Backend.ACP, None, queued_s=1e-6, prompted_s=2e-6)],
         gate,
         [TextDelta(["Hi"])],
         [Usage(3, 2, estimated=True), Finish(FinishReason.STOP)],
