@@ -53,26 +53,38 @@ class LineFormatter(logging.Formatter):
 class JsonFormatter(logging.Formatter):
     """Writes a record as one JSON object a line, with the members of a request's line beside its words."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._second = -1
+        self._time = ""
+
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line of a record."""
-        moment = datetime.fromtimestamp(record.created, UTC)
+        """Return the line of a record; what is not known is left out."""
         line: dict[str, object] = {
-            "time": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "time": self.formatTime(record),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "request_id": record.__dict__.get("request_id"),
-            "trace_id": record.__dict__.get("trace_id"),
-            "message": record.getMessage(),
         }
+        for name in ("request_id", "trace_id"):
+            if (known := record.__dict__.get(name)) is not None:
+                line[name] = known
+        line["message"] = record.getMessage()
         if isinstance(record.msg, AccessLine):
             line |= record.msg.fields()
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        known = {name: value for name, value in line.items() if value is not None}
         try:
-            return orjson.dumps(known, default=str).decode()
+            return orjson.dumps(line, default=str).decode()
         except TypeError:  # half of a surrogate pair, which only escapes can tell
-            return json.dumps(known, default=str)
+            return json.dumps(line, default=str)
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
+        """Return when it was, in UTC to the millisecond; all but those are put together once a second."""
+        second = int(record.created)
+        if second != self._second:
+            self._time = datetime.fromtimestamp(second, UTC).isoformat().removesuffix("+00:00")
+            self._second = second
+        return f"{self._time}.{int(record.msecs):03}Z"
 
 
 def formatter_for(wanted: LogFormat, stream: TextIO | None = None) -> logging.Formatter:

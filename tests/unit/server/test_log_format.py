@@ -6,7 +6,6 @@ import io
 import json
 import logging
 import sys
-from dataclasses import replace
 
 import pytest
 
@@ -74,7 +73,7 @@ def test_a_line_has_its_time_level_and_request() -> None:
 
 @pytest.mark.parametrize(("status", "colour"), [(200, "\x1b[32m"), (404, "\x1b[33m"), (502, "\x1b[31m")])
 def test_on_a_terminal_a_request_has_the_colour_of_its_status(status: int, colour: str) -> None:
-    text = LineFormatter(colours=True).format(record(replace(LINE, status=status)))
+    text = LineFormatter(colours=True).format(record(LINE._replace(status=status)))
     assert f"{colour}INFO" in text
     assert text.count("\x1b[0m") == 2
 
