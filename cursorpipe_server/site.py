@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import socket
@@ -59,7 +58,7 @@ class Site:
     ) -> None:
         await self._runner.cleanup()
         if self._tracing is not None:
-            await asyncio.to_thread(self._tracing.close)
+            await self._tracing.close()
 
     async def close(self) -> None:
         """Take no new connections; those that are there go on."""

@@ -6,6 +6,9 @@ Semantic conventions for HTTP and for generative AI name what they tell.
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import threading
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -23,6 +26,10 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Span
 
+logger = logging.getLogger(__name__)
+
+#: Seconds in which the last spans have to be sent when the server stops.
+CLOSE_TIMEOUT_S = 2.0
 #: Says that spans are wanted, and where they go (OpenTelemetry's own variables).
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
@@ -59,9 +66,14 @@ class Tracing:
             self._tell_stages(request, span, at, started, started + took_s)
         span.end(at.ns(started + took_s))
 
-    def close(self) -> None:
-        """Send what has not been sent. Blocks."""
-        self._provider.shutdown()
+    async def close(self) -> None:
+        """Send what has not been sent, within a bound: a collector that is gone holds up no stop."""
+        # Nothing waits for a daemon's thread at the end of the program; the exporter's tries take longer.
+        closing = threading.Thread(target=self._provider.shutdown, name="spans", daemon=True)
+        closing.start()
+        await asyncio.to_thread(closing.join, CLOSE_TIMEOUT_S)
+        if closing.is_alive():
+            logger.warning("the collector has not taken the last spans within %.0fs", CLOSE_TIMEOUT_S)
 
     def _tell_stages(
         self, request: web.Request, span: Span, at: _Clock, started: float, ended: float
@@ -133,6 +145,6 @@ def tracing_from_environment(environ: Mapping[str, str]) -> Tracing | None:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 — an extra
 
     resource = Resource.create({"service.name": environ.get("OTEL_SERVICE_NAME") or "cursorpipe"})
-    provider = TracerProvider(resource=resource)
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return Tracing(provider)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 
@@ -59,7 +60,7 @@ async def traced(router: ScriptedRouter, aiohttp_client: AiohttpClient) -> Async
     tracing = Tracing(provider)
     app = create_app(LiveSettings(settings), _as_router(router), tracing=tracing)
     yield Traced(await own_client(aiohttp_client, app), exporter)
-    tracing.close()
+    await tracing.close()
 
 
 def _as_router(router: ScriptedRouter) -> Router:
@@ -164,3 +165,16 @@ def test_a_traceparent_is_read_as_the_recommendation_says(header: str, expected:
 def test_without_a_collector_nothing_is_traced() -> None:
     assert tracing_from_environment({}) is None
     assert tracing_from_environment({ENDPOINTS[0]: ""}) is None
+
+
+async def test_a_collector_that_is_gone_holds_up_no_stop(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("cursorpipe_server.tracing.CLOSE_TIMEOUT_S", 0.05)
+    provider, gone = TracerProvider(), threading.Event()
+    monkeypatch.setattr(provider, "shutdown", gone.wait)
+    try:
+        await Tracing(provider).close()
+    finally:
+        gone.set()
+    assert "has not taken the last spans" in caplog.text
