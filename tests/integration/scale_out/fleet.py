@@ -6,11 +6,14 @@ import asyncio
 import re
 import signal
 import socket
+from collections import Counter
 from collections.abc import Iterator
 
 import aiohttp
 
+from tests.integration.conftest import CHAT
 from tests.integration.program import Program, Start
+from tests.metrics import Samples
 from tests.waiting import PATIENCE_S
 
 TOKEN = "s3cret"
@@ -69,6 +72,13 @@ class Member:
         """How many answers it has begun and, if they were not streams, finished."""
         return sum(len(_SERVED.findall(life.complaint)) for life in self._lives)
 
+    async def metrics(self) -> Samples:
+        """Read what it tells Prometheus."""
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        async with self._http.get(f"http://127.0.0.1:{self.port}/metrics", headers=headers) as response:
+            assert response.status == 200
+            return Samples(await response.text())
+
     async def _is_ready(self) -> bool:
         try:
             async with self._http.get(f"http://127.0.0.1:{self.port}/ready") as response:
@@ -78,6 +88,18 @@ class Member:
 
 
 Fleet = list[Member]
+
+
+async def outcomes(fleet: Fleet) -> Counter[str]:
+    """Return how the requests for answers have ended, as the metrics of all servers together tell."""
+    told: Counter[str] = Counter()
+    for member in fleet:
+        samples = await member.metrics()
+        kinds = samples.told("cursorpipe_requests_total", "route", "model", "backend", "outcome")
+        for (route, *_, outcome), count in kinds.items():
+            if route == CHAT:
+                told[outcome] += int(count)
+    return told
 
 
 def free_ports(count: int) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -40,6 +41,12 @@ class Answer:
     text: str = ""
     pieces_at: list[float] = field(default_factory=list)
     complaint: str = ""
+
+    @property
+    def code(self) -> str:
+        """The code of the error that it ended with; `ok` if it did not."""
+        found = re.search(r'"code": ?"(\w+)"', self.complaint)
+        return "ok" if self.fate is Fate.WHOLE else found[1] if found else self.complaint
 
 
 @dataclass

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 import aiohttp
 import pytest
 
-from tests.integration.scale_out.fleet import Fleet
-from tests.integration.scale_out.load import SLOW, Fate, Front, Load
+from tests.integration.scale_out.fleet import Fleet, outcomes
+from tests.integration.scale_out.load import SLOW, Answer, Fate, Front, Load
 from tests.waiting import until
 
 pytestmark = [pytest.mark.scale_out, pytest.mark.timeout(300)]
@@ -19,13 +20,36 @@ CLIENTS = 12
 async def test_requests_are_spread_evenly(front: Front, fleet: Fleet, http: aiohttp.ClientSession) -> None:
     load = Load(front, SLOW)
     async with load.from_clients(http, CLIENTS):
-        await load.more(96)
+        await load.more(288)
     assert load.fates() == {Fate.WHOLE: len(load.answers)}
     await until(lambda: sum(member.served for member in fleet) == len(load.answers))
     served = [member.served for member in fleet]
     print(f"{len(load.answers)} requests, served by the three servers: {served}")
     even = len(load.answers) / len(fleet)
     assert all(0.75 * even <= member.served <= 1.25 * even for member in fleet)
+    assert await outcomes(fleet) == {"ok": len(load.answers)}, "the metrics add up to what the clients saw"
+    texts = [(await member.metrics()).total("cursorpipe_first_text_seconds_count") for member in fleet]
+    assert sum(texts) == len(load.answers)
+
+
+async def test_the_metrics_of_all_servers_add_up_to_what_the_clients_saw(
+    haproxy: Front, fleet: Fleet, http: aiohttp.ClientSession
+) -> None:
+    answers: list[Answer] = []
+    for text, model, count in (
+        ("hi", "auto", 30),
+        ("hi", "composer-2.5", 6),
+        ("hi", "no-such-model", 6),
+        ("[[demo:crash-mid-stream]]", "auto", 6),
+    ):
+        answers += await asyncio.gather(
+            *(haproxy.ask(http, text, model=model, stream=number % 2 == 0) for number in range(count))
+        )
+    seen = Counter(answer.code for answer in answers)
+    told = await outcomes(fleet)
+    print(f"{len(answers)} requests: the clients saw {dict(seen)}, the three servers tell {dict(told)}")
+    assert seen == told
+    assert (seen["ok"], seen["model_not_found"]) == (36, 6)
 
 
 async def test_streams_come_through_whole_and_as_they_are_said(
