@@ -10,7 +10,7 @@ import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from cursorpipe_server.config import Settings
+from cursorpipe_server.config import ServerSettings, Settings
 
 #: Connections that wait to be accepted.
 BACKLOG = 1024
@@ -23,9 +23,9 @@ class ListenError(Exception):
 
 
 @contextlib.contextmanager
-def own_sockets(settings: Settings) -> Iterator[list[socket.socket]]:
+def own_sockets(server: ServerSettings) -> Iterator[list[socket.socket]]:
     """Listen on every address of the host; raises ListenError unless all of them can be had."""
-    host, port = settings.server.host, settings.server.port
+    host, port = server.host, server.port
     with contextlib.ExitStack() as stack:
         listeners: list[socket.socket] = []
         try:

@@ -40,7 +40,7 @@ async def serve(settings: Settings, read: Callable[[], Settings], *, attended: b
         if listeners := stack.enter_context(handed_over(os.environ)):
             await _serve_on(listeners, where(listeners, settings), lambda: where(listeners, read()), attended)
         else:
-            await _serve_on(stack.enter_context(own_sockets(settings)), settings, read, attended)
+            await _serve_on(stack.enter_context(own_sockets(settings.server)), settings, read, attended)
 
 
 async def _serve_on(

@@ -13,10 +13,16 @@ import psutil
 from cursorpipe_core import Finding, Remedy, Strategy, SupervisorSettings, broken, doubtful, fine
 from cursorpipe_server.config import ServerSettings, Settings
 from cursorpipe_server.greeting import is_open
+from cursorpipe_server.listening import ListenError, own_sockets
 
 PORT_TAKEN = Remedy("port_taken", "End that program, or take another port with CURSORPIPE_PORT.")
 ALREADY_SERVED = Remedy(
     "already_served", "That is this server, running already: do not start another one on the same port."
+)
+PORT_HELD = Remedy(
+    "port_held",
+    "If that is systemd with cursorpipe.socket, the service takes the port over when it starts. Else take "
+    "another with CURSORPIPE_PORT.",
 )
 PORT_FORBIDDEN = Remedy(
     "port_forbidden", "Take a port above 1023 with CURSORPIPE_PORT, and put a proxy in front for a lower one."
@@ -51,19 +57,10 @@ def check_port(server: ServerSettings) -> Finding:
     if port == 0:
         return fine("port", f"any free one on {host}")
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, kind, proto, _, address in dict.fromkeys(found):
-            with socket.socket(family, kind, proto) as listener:
-                # As the server does it: what a closed connection keeps for a minute is free, in other hands
-                # than a listener's.
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if family == socket.AF_INET6:
-                    listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                listener.bind(address)
-                listener.listen()
-    except OSError as exc:
+        with own_sockets(server):
+            return fine("port", f"{port} on {host} is free")
+    except ListenError as exc:
         return _no_port(exc, host, port)
-    return fine("port", f"{port} on {host} is free")
 
 
 def check_token(settings: Settings) -> Finding:
@@ -102,19 +99,27 @@ def files_needed(supervision: SupervisorSettings) -> int:
     return FILES_AT_REST + workers + processes + 2 * supervision.max_queue
 
 
-def _no_port(error: OSError, host: str, port: int) -> Finding:
-    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+def _no_port(error: ListenError, host: str, port: int) -> Finding:
+    cause = error.__cause__
+    number = cause.errno if isinstance(cause, OSError) else None
+    if isinstance(cause, socket.gaierror) or number == errno.EADDRNOTAVAIL:
         return broken("port", f"'{host}' is no address of this machine.", HOST_FOREIGN)
-    if error.errno == errno.EADDRINUSE:
-        holder = _holder(port)
-        if holder is None:
-            return broken("port", f"{port} is in use by a program of another user.", PORT_TAKEN)
-        name, pid, ours = holder
-        detail = f"{port} is in use by {name}, process {pid}."
-        return doubtful("port", detail, ALREADY_SERVED) if ours else broken("port", detail, PORT_TAKEN)
-    if error.errno == errno.EACCES:
+    if number == errno.EADDRINUSE:
+        return _taken(port)
+    if number == errno.EACCES:
         return broken("port", f"{port} may not be used by this user.", PORT_FORBIDDEN)
-    return broken("port", f"Nothing can listen on {host} port {port}: {error.strerror}.", CANNOT_LISTEN)
+    return broken("port", str(error), CANNOT_LISTEN)
+
+
+def _taken(port: int) -> Finding:
+    holder = _holder(port)
+    if holder is None:
+        return broken("port", f"{port} is in use by a program of another user.", PORT_HELD)
+    name, pid, ours = holder
+    detail = f"{port} is in use by {name}, process {pid}."
+    if ours:
+        return doubtful("port", detail, ALREADY_SERVED)
+    return doubtful("port", detail, PORT_HELD) if pid == 1 else broken("port", detail, PORT_TAKEN)
 
 
 def _holder(port: int) -> tuple[str, int, bool] | None:

@@ -49,8 +49,24 @@ def test_a_port_that_another_user_has_taken(taken: int, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(psutil, "net_connections", refuse)
     finding = check_port(ServerSettings(host="127.0.0.1", port=taken))
-    assert cause(finding) == "port_taken"
+    assert (finding.status, cause(finding)) == (Status.FAILED, "port_held")
     assert "another user" in finding.detail
+
+
+def test_a_port_that_the_service_manager_holds(taken: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    class First(psutil.Process):
+        def __init__(self, pid: int) -> None:
+            super().__init__(os.getpid())
+
+        def name(self) -> str:
+            return "systemd"
+
+    (mine,) = (held for held in psutil.net_connections("tcp") if held.laddr == ("127.0.0.1", taken))
+    monkeypatch.setattr(psutil, "net_connections", lambda kind: [mine._replace(pid=1)])
+    monkeypatch.setattr(psutil, "Process", First)
+    finding = check_port(ServerSettings(host="127.0.0.1", port=taken))
+    assert (finding.status, cause(finding)) == (Status.WARNING, "port_held")
+    assert "systemd, process 1" in finding.detail
 
 
 def test_a_port_that_only_root_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
