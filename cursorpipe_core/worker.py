@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
-import shutil
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from functools import partial
 from types import TracebackType
 from typing import Self
 
 from cursorpipe_core.acp import AcpClient, AcpSession, Capabilities
 from cursorpipe_core.bounds import bounded
-from cursorpipe_core.command import run_command
 from cursorpipe_core.config import AgentSettings
 from cursorpipe_core.counts import Counts
 from cursorpipe_core.errors import (
@@ -28,12 +24,14 @@ from cursorpipe_core.errors import (
 )
 from cursorpipe_core.habitat import Habitat, habitat
 from cursorpipe_core.instance import Instance
+from cursorpipe_core.liveness import Liveness
 from cursorpipe_core.offers import Offer
 from cursorpipe_core.outcome import judge_exit
 from cursorpipe_core.process import ChildProcess, resident_bytes
 from cursorpipe_core.prompt import Prompt
 from cursorpipe_core.sessions import SessionDispenser
-from cursorpipe_core.tool_room import ToolRoom, furnish
+from cursorpipe_core.tool_room import ToolRoom
+from cursorpipe_core.tool_rooms import ToolRooms
 from cursorpipe_core.turn import Dialogue, ToolDialogue, Turn
 from cursorpipe_core.version import __version__
 from cursorpipe_core.worker_session import WorkerSession
@@ -42,8 +40,6 @@ logger = logging.getLogger(__name__)
 
 #: Seconds an agent may take to ask a server for its tools; the slowest took six from a cold start.
 LISTED_WITHIN_S = 10.0
-#: Seconds the CLI may take to approve a server.
-ENABLE_TIMEOUT_S = 10.0
 #: Seconds that it then gets to take them in, which it does beside what it does with a prompt.
 SETTLE_S = 0.02
 #: Seconds an agent may take to confirm a cancelled turn; it does so within milliseconds (CLI contract
@@ -92,10 +88,11 @@ class AgentWorker:
         self._end: asyncio.Future[CursorpipeError] = asyncio.get_running_loop().create_future()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._adopted = asyncio.Event()
+        self._liveness = Liveness(settings)
         self._place: Habitat
         self._child: ChildProcess
         self._client: AcpClient
+        self._rooms: ToolRooms
         self._dispenser: SessionDispenser
         self._capabilities: Capabilities
         self._pid: int | None = None
@@ -103,12 +100,8 @@ class AgentWorker:
         self._parked = 0
         self._sessions_opened = 0
         self._started_at = 0.0
-        self._heard_at = 0.0
         self._cancelled: dict[str, asyncio.TimerHandle] = {}
         self._given_up: set[str] = set()
-        self._room_numbers = itertools.count(1)
-        #: The directories of sessions that have one of their own.
-        self._rooms: dict[str, str] = {}
         self.notes: list[str] = []
 
     @property
@@ -153,7 +146,7 @@ class AgentWorker:
     def adopt(self, settings: AgentSettings) -> None:
         """Go on with other settings, as far as they are not those of the process's start."""
         self._settings = settings
-        self._adopted.set()
+        self._liveness.adopt(settings)
 
     def reserve(self) -> None:
         """Take a place for a turn, to be used by a turn or given back by ``release``."""
@@ -210,18 +203,9 @@ class AgentWorker:
         With ``wait`` only once the agent has asked for the server's tools: some would take a prompt without
         them. Raises what keeps a session from being opened, and ToolsUnavailableError if it does not ask.
         """
-        room = await asyncio.to_thread(furnish, self._place, next(self._room_numbers), offer)
-        if offer.by_file:
-            await run_command(
-                (*self._settings.command(), "mcp", "enable", offer.address.name),
-                env=self._place.env,
-                cwd=room.cwd,
-                timeout=ENABLE_TIMEOUT_S,
-                what="approval of a server",
-            )
+        room = await self._rooms.make(offer)
         session_id = await self._open_session(room)
-        if room.cwd != self._place.cwd:
-            self._rooms[session_id] = room.cwd
+        self._rooms.move_in(session_id, room)
         try:
             if wait and not offer.endpoint.listed.is_set():
                 async with asyncio.timeout(LISTED_WITHIN_S):
@@ -249,9 +233,7 @@ class AgentWorker:
 
     def close_session(self, session_id: str) -> None:
         """Give back a session in which nothing goes on, with its directory."""
-        if (room := self._rooms.pop(session_id, None)) is not None:
-            remove = partial(shutil.rmtree, room, ignore_errors=True)
-            asyncio.get_running_loop().run_in_executor(None, remove)
+        self._rooms.move_out(session_id)
         self._client.forget_session(session_id, close=self._capabilities.close_session)
 
     def _begin(self, session_id: str, prompt: Prompt, turn: Turn, *, keep: bool) -> WorkerSession:
@@ -309,7 +291,9 @@ class AgentWorker:
         enter = self._stack.enter_async_context
         self._on_stage("process")
         self._place = await enter(habitat(self._settings, self._instance))
-        command = (*self._settings.command(), *self._settings.model_arguments(self._model), "acp")
+        program = self._settings.command()
+        self._rooms = ToolRooms(self._place, program)
+        command = (*program, *self._settings.model_arguments(self._model), "acp")
         self._child = ChildProcess(
             command, env=self._place.env, cwd=self._place.cwd, on_stdout=self._on_output
         )
@@ -324,7 +308,8 @@ class AgentWorker:
             redact=self._settings.redact,
             counts=self._counts,
         )
-        self._started_at = self._heard_at = asyncio.get_running_loop().time()
+        self._liveness.heard()
+        self._started_at = asyncio.get_running_loop().time()
         watch = asyncio.create_task(self._watch(), name=f"watch {self._pid}")
         self._stack.push_async_callback(_end_task, watch)
         self._on_stage("initialize")
@@ -372,33 +357,16 @@ class AgentWorker:
         self._client.close(reason)
 
     async def _check_liveness(self) -> None:
-        """Ask a process that has been silent whether it still listens; silence alone is not death.
-
-        One that does not answer is ended with its turns: they would wait for nothing.
-        """
-        loop = asyncio.get_running_loop()
-        while True:
-            self._adopted.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(self._heard_at + self._settings.liveness_interval_s):
-                    await self._adopted.wait()
-            if loop.time() - self._heard_at < self._settings.liveness_interval_s:
-                continue
-            timeout_s = self._settings.liveness_timeout_s
-            asked_at = loop.time()
-            if await self._client.answers(timeout_s) or self._heard_at > asked_at:
-                self._heard_at = loop.time()
-                continue
-            reason = AgentCrashError(f"The agent is deaf: it did not answer within {timeout_s:g}s.")
-            self.retire(reason)
-            self._client.close(reason)
-            return
+        """End a process that listens no more, with its turns: they would wait for nothing."""
+        reason = await self._liveness.wait_deaf(self._client.answers)
+        self.retire(reason)
+        self._client.close(reason)
 
     def _on_output(self, data: bytes) -> None:
         if not data:
             self._output_ended.set()
             return
-        self._heard_at = asyncio.get_running_loop().time()
+        self._liveness.heard()
         try:
             self._client.feed(data)
         except AgentCrashError as exc:

@@ -24,8 +24,9 @@ LEVELS = [
     {"bounds", "process", "jsonrpc", "prompt", "outcome", "sessions", "turn", "restarts", "line", "limits"}
     | {"structured", "state", "instance", "habitat", "places", "stream_json", "worker_session"}
     | {"endpoint", "gathered", "arguments", "approvals", "grouping", "channels", "parked", "offers"}
-    | {"tool_room", "remedies", "directories"},
+    | {"tool_room", "remedies", "directories", "liveness"},
     {"acp", "runner", "command", "catalogue", "description"},
+    {"tool_rooms"},
     {"worker"},
     {"supervisor", "warm", "preflight", "attempt", "tool_turn", "tool_sessions", "tool_notes", "trial"},
     {"retries", "formatted", "tool_prompt", "channel_probe"},
