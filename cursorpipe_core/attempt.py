@@ -54,8 +54,12 @@ class Attempt:
         """Take a worker on which there is a place for it."""
         self.worker = worker
         self.prompted = False
-        self.queued_s = time.monotonic() - self._came_at
+        self.waited()
         return worker
+
+    def waited(self) -> None:
+        """Take note that there is a place for it."""
+        self.queued_s = time.monotonic() - self._came_at
 
     def asked(self) -> None:
         """Take note that an agent has the prompt, or what it waited for: it may be at work from here on."""

@@ -335,16 +335,17 @@ class Router:
             if begun is not None:
                 return begun
             return await attempt.in_time(worker.begin(prompt, turn, keep=keep))
-        return await attempt.in_time(
-            self._runner.begin(
-                attempt.model,
-                prompt,
-                turn,
-                client=attempt.client,
-                timeout_s=self._queue_timeout_s,
-                keep=keep,
-            )
+        begin = self._runner.begin(
+            attempt.model,
+            prompt,
+            turn,
+            client=attempt.client,
+            timeout_s=self._queue_timeout_s,
+            keep=keep,
         )
+        dialogue = await attempt.in_time(begin)
+        attempt.waited()
+        return dialogue
 
     async def _lease(self, attempt: Attempt) -> AgentWorker:
         """Return a worker with a place reserved: at once if there is one, else within the request's time."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
+from cursorpipe_core import Began, CompletionRequest, Message, Role
 from cursorpipe_core.config import Permissions
+from cursorpipe_server.keys import ROUTER
 from tests.demo import DemoAgent
 from tests.integration.conftest import CHAT, Serve, answer, ask
 
@@ -212,3 +216,30 @@ async def test_a_conversation_reaches_the_agent_with_its_roles(serve: Serve, age
 
 def _exists(path: str) -> bool:
     return Path(path).exists()
+
+
+@pytest.mark.parametrize("model", [None, NAMED])
+async def test_an_answer_tells_how_long_its_request_waited_and_when_the_agent_had_it(
+    serve: Serve, model: str | None
+) -> None:
+    one_at_a_time = {"worker_concurrency": 1, "max_subprocesses": 1}
+    client = await serve(supervision=one_at_a_time)
+    assert client.app is not None
+    router = client.app[ROUTER]
+
+    async def began(text: str) -> Began:
+        events = router.complete(CompletionRequest([Message(Role.USER, text)], model))
+        first: Began | None = None
+        async with aclosing(events) as batches:
+            async for batch in batches:
+                if first is None:
+                    assert isinstance(batch[0], Began)
+                    first = batch[0]
+        assert first is not None
+        return first
+
+    slow = "[[demo:markers marker=m count=4 ms=50]]"
+    first, second = await asyncio.gather(began(slow), began("hi"))
+    assert first.queued_s < 0.1 < second.queued_s
+    for each in (first, second):
+        assert each.queued_s <= each.prompted_s
