@@ -337,7 +337,7 @@ class SupervisorSettings:
         "CURSORPIPE_QUEUE_TIMEOUT_S",
         default=60.0,
         least=0.1,
-        doc="Seconds a request may wait for its turn before it is answered with 503.",
+        doc="Seconds a request may wait for its turn before it is answered with 429.",
         reload=True,
     )
     tools: ToolsMode = setting(

@@ -10,12 +10,13 @@ CursorpipeError
             KeychainLockedError the login is there and cannot be read
         RateLimitError          a limit of Cursor's was reached
             QueueFullError      our own waiting line is full
-        AgentCrashError         the agent's process ended or broke its protocol  .status
+        AgentCrashError         the agent's process ended or broke its protocol  .status  .plain
             ProtocolVersionError    it speaks another version of the protocol
         SessionError            the agent answered a request with an error
         NetworkError            the agent cannot reach Cursor
         AgentNotFoundError      there is no agent to start                     .command
         AgentUnavailableError   no worker became ready in time
+            QueueTimeoutError   all of them were at work for too long
         AgentTimeoutError       the agent did not answer in time               .phase  .seconds
         BacklogError            the reader of an answer fell too far behind
         InvalidOutputError      the answer is not in the format asked for      .violations
@@ -127,12 +128,14 @@ class QueueFullError(RateLimitError):
 class AgentCrashError(AgentError):
     """The agent's process ended, or broke its protocol, while it was needed.
 
-    ``status`` is its exit status, if it ended and that is known.
+    ``status`` is its exit status, if it ended and that is known; ``plain`` the message without what the
+    process said itself, which may be of the conversation.
     """
 
-    def __init__(self, message: str, *, status: int | None = None) -> None:
+    def __init__(self, message: str, *, status: int | None = None, plain: str | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self.plain = plain or message
 
 
 class ProtocolVersionError(AgentCrashError):
@@ -160,6 +163,10 @@ class AgentNotFoundError(AgentError):
 
 class AgentUnavailableError(AgentError):
     """No worker became ready within the wait."""
+
+
+class QueueTimeoutError(AgentUnavailableError):
+    """The agents are there, and none had a place for the request within the wait."""
 
 
 class AgentTimeoutError(AgentError):

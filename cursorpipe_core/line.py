@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from cursorpipe_core.durations import Durations
-from cursorpipe_core.errors import AgentUnavailableError, CursorpipeError, QueueFullError
+from cursorpipe_core.errors import AgentUnavailableError, CursorpipeError, QueueFullError, QueueTimeoutError
 
 #: Seconds after which it makes sense to ask again when the line is full or was stood in for nothing.
 RETRY_AFTER_S = 5.0
@@ -37,12 +37,21 @@ class WaitingLine(Generic[Thing]):
     """
 
     def __init__(
-        self, *, max_waiting: int, give_back: Callable[[Thing], None], waits: Durations | None = None
+        self,
+        *,
+        max_waiting: int,
+        give_back: Callable[[Thing], None],
+        there_are_some: Callable[[], bool] = lambda: True,
+        waits: Durations | None = None,
     ) -> None:
-        """Prepare an empty line; ``waits`` gets the seconds that those who were served had waited."""
+        """Prepare an empty line; ``waits`` gets the seconds that those who were served had waited.
+
+        ``there_are_some`` tells whether all are given out or there are none at all.
+        """
         #: May be changed; who is in the line stays.
         self.max_waiting = max_waiting
         self._give_back = give_back
+        self._there_are_some = there_are_some
         self._waits = waits or Durations(())
         self._clients: OrderedDict[str, deque[_Waiter[Thing]]] = OrderedDict()
         self._waiting = 0
@@ -55,8 +64,8 @@ class WaitingLine(Generic[Thing]):
     async def acquire(self, client: str, take: Callable[[], Thing | None], timeout_s: float) -> Thing:
         """Return what ``take`` gives, waiting for it in the line of ``client``.
 
-        Raises QueueFullError at once if too many are waiting, and AgentUnavailableError after
-        ``timeout_s``. Who is cancelled has left the line.
+        Raises QueueFullError at once if too many are waiting, and after ``timeout_s`` QueueTimeoutError, or
+        AgentUnavailableError if there is nothing to wait for. Who is cancelled has left the line.
         """
         if not self._waiting and (thing := take()) is not None:
             return thing
@@ -72,9 +81,8 @@ class WaitingLine(Generic[Thing]):
                 return await waiter.future
         except TimeoutError:
             self._leave(client, waiter)
-            raise AgentUnavailableError(
-                f"No agent was free within {timeout_s:.1f}s.", retry_after=RETRY_AFTER_S
-            ) from None
+            error = QueueTimeoutError if self._there_are_some() else AgentUnavailableError
+            raise error(f"No agent was free within {timeout_s:.1f}s.", retry_after=RETRY_AFTER_S) from None
         except asyncio.CancelledError:
             self._leave(client, waiter)
             raise

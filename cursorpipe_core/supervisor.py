@@ -97,7 +97,10 @@ class Supervisor:
             for number in range(settings.workers)
         ]
         self._line: WaitingLine[AgentWorker] = WaitingLine(
-            max_waiting=settings.max_queue, give_back=AgentWorker.release, waits=counts.acp.waits
+            max_waiting=settings.max_queue,
+            give_back=AgentWorker.release,
+            there_are_some=lambda: self.ready,
+            waits=counts.acp.waits,
         )
         self._slot_tasks: list[asyncio.Task[None]] = []
         self._lives: set[asyncio.Task[None]] = set()

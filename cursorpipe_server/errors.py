@@ -22,6 +22,7 @@ from cursorpipe_core import (
     InvalidRequestError,
     NetworkError,
     QueueFullError,
+    QueueTimeoutError,
     RateLimitError,
     SessionError,
     ToolArgumentsError,
@@ -116,6 +117,7 @@ HTTP_ERRORS: Mapping[type[CursorpipeError], HttpError] = {
     AuthenticationError: HttpError(401, "authentication_error", "auth_failed"),
     RateLimitError: HttpError(429, "rate_limit_error", "rate_limited", retry=True),
     QueueFullError: HttpError(429, "rate_limit_error", "queue_full", retry=True),
+    QueueTimeoutError: HttpError(429, "rate_limit_error", "queue_timeout", retry=True),
     AgentCrashError: HttpError(500, "server_error", "agent_crash"),
     SessionError: HttpError(500, "server_error", "session_error"),
     BacklogError: HttpError(500, "server_error", "client_too_slow"),
@@ -185,6 +187,8 @@ def words_of(error: BaseException) -> str:
     for kind, words in _QUOTING.items():
         if isinstance(error, kind):
             return words
+    if isinstance(error, AgentCrashError):
+        return error.plain
     if http_error(error) is INTERNAL:
         return f"A fault of the server's: {type(error).__name__}. Its log has more."
     return str(error)

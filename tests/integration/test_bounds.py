@@ -248,7 +248,7 @@ async def test_waiting_for_ones_turn_has_its_bound(serve: Serve, agent: DemoAgen
     running = asyncio.create_task(post(client, "[[demo:slow-chunks count=60 ms=25]]"))
     await agent.wait_for("prompt")
     status, code, headers = await post(client, "hi")
-    assert (status, code) == (503, "agent_unavailable")
+    assert (status, code) == (429, "queue_timeout")
     assert "Retry-After" in headers
     assert (await running)[0] == 200
 

@@ -5,17 +5,24 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from cursorpipe_core.errors import AgentUnavailableError, AuthenticationError, QueueFullError
+from cursorpipe_core.errors import (
+    AgentUnavailableError,
+    AuthenticationError,
+    QueueFullError,
+    QueueTimeoutError,
+)
 from cursorpipe_core.line import WaitingLine
 
 
 class Desk:
     """Has a number of places to give."""
 
-    def __init__(self, places: int, max_waiting: int = 1000) -> None:
+    def __init__(self, places: int, max_waiting: int = 1000, *, there_are_some: bool = True) -> None:
         self.places = places
         self.served: list[str] = []
-        self.line: WaitingLine[str] = WaitingLine(max_waiting=max_waiting, give_back=self.give_back)
+        self.line: WaitingLine[str] = WaitingLine(
+            max_waiting=max_waiting, give_back=self.give_back, there_are_some=lambda: there_are_some
+        )
 
     def take(self) -> str | None:
         if not self.places:
@@ -109,10 +116,14 @@ async def test_a_line_of_no_length_still_gives_what_is_there() -> None:
         await desk.come("a")
 
 
-async def test_waiting_has_its_bound() -> None:
-    desk = Desk(0)
-    with pytest.raises(AgentUnavailableError):
+@pytest.mark.parametrize(
+    ("there_are_some", "error"), [(True, QueueTimeoutError), (False, AgentUnavailableError)]
+)
+async def test_waiting_has_its_bound(there_are_some: bool, error: type[AgentUnavailableError]) -> None:
+    desk = Desk(0, there_are_some=there_are_some)
+    with pytest.raises(AgentUnavailableError) as caught:
         await desk.come("a", timeout_s=0.01)
+    assert type(caught.value) is error
     assert desk.line.waiting == 0
     desk.places = 1
     await desk.come("b")
