@@ -246,23 +246,25 @@ def classify(text: str) -> CursorpipeError:
     return SessionError(f"The agent failed: {_words(text)}")
 
 
-def judge_exit(returncode: int, complaint: str, redact: Callable[[str], str] = str) -> CursorpipeError:
+def judge_exit(
+    returncode: int, complaint: str, redact: Callable[[str], str] = str, *, quote: bool = True
+) -> CursorpipeError:
     """Judge a process that ended without a result, by its status and what it said on its way out.
 
-    ``redact`` takes credentials out of text that is shown.
+    ``redact`` takes credentials out of text that is shown. Without ``quote`` nothing is shown but words of
+    the CLI that are known: what else it said may be of a conversation that is not everybody's.
     """
     # A process that was killed said nothing about it: what stands on stderr is about something else.
     for pattern, make in _CLASSES if returncode >= 0 else ():
         found = pattern.search(complaint)
         if found is not None:
-            return make(redact(complaint), found)
+            return make(redact(complaint if quote else found[0]), found)
     last_line = redact(complaint).rpartition("\n")[2].strip()
     if returncode >= 0 and _BACKEND.search(complaint):
-        return SessionError(f"The agent failed: {_words(last_line)}")
-    said = f": {_words(last_line)}" if last_line else "."
-    return AgentCrashError(
-        f"The agent ended unexpectedly ({describe_exit(returncode)}){said}", status=returncode
-    )
+        return SessionError(f"The agent failed: {_words(last_line)}" if quote else "The agent failed.")
+    ended = f"The agent ended unexpectedly ({describe_exit(returncode)})"
+    said = f": {_words(last_line)}" if last_line and quote else "."
+    return AgentCrashError(f"{ended}{said}", status=returncode, plain=f"{ended}.")
 
 
 def judge_rpc(error: RpcError, redact: Callable[[str], str] = str) -> CursorpipeError:

@@ -26,7 +26,14 @@ from cursorpipe_core.completion import (
 from cursorpipe_core.config import AgentSettings, SupervisorSettings, ToolChecks
 from cursorpipe_core.description import AgentDescription
 from cursorpipe_core.endpoint import ToolBridge
-from cursorpipe_core.errors import AgentError, AgentTimeoutError, ToolChoiceError, ToolsUnavailableError
+from cursorpipe_core.errors import (
+    AgentCrashError,
+    AgentError,
+    NetworkError,
+    SessionError,
+    ToolChoiceError,
+    ToolsUnavailableError,
+)
 from cursorpipe_core.grouping import Grouping
 from cursorpipe_core.parked import ParkedTurns
 from cursorpipe_core.prompt import Prompt
@@ -38,6 +45,9 @@ from cursorpipe_core.turn import Turn
 from cursorpipe_core.worker import AgentWorker
 
 logger = logging.getLogger(__name__)
+
+#: How a turn that has waited for its results ends before it goes on, if its agent is gone by then.
+_TURN_IS_GONE = (AgentCrashError, SessionError, NetworkError)
 
 
 @dataclass(slots=True)
@@ -215,7 +225,7 @@ class ToolTurns:
                 elif isinstance(exc, SupersededError):
                     again = False
                 else:
-                    gone = way is ToolWay.RESUMED and not isinstance(exc, AgentTimeoutError)
+                    gone = way is ToolWay.RESUMED and isinstance(exc, _TURN_IS_GONE)
                     again = gone or may_retry(attempt, exc)
                 if attempt.begun or not again:
                     raise exc.of_request(begun=attempt.begun) from exc

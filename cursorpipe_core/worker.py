@@ -99,6 +99,7 @@ class AgentWorker:
         self._in_flight = 0
         self._parked = 0
         self._sessions_opened = 0
+        self._prompted = False
         self._started_at = 0.0
         self._cancelled: dict[str, asyncio.TimerHandle] = {}
         self._given_up: set[str] = set()
@@ -250,6 +251,7 @@ class AgentWorker:
 
     def start_turn(self, session_id: str, prompt: Prompt, turn: Turn, on_end: Callable[[], None]) -> None:
         """Begin a turn in a session; ``on_end`` is called when it is free again."""
+        self._prompted = True
         turn.begin()
         self._client.prompt(session_id, prompt, turn, on_end)
 
@@ -352,7 +354,10 @@ class AgentWorker:
         if status is None:
             reason: CursorpipeError = AgentCrashError("The agent closed its output.")
         else:
-            reason = judge_exit(status, self._child.stderr_tail(), self._settings.redact)
+            last_words = self._child.stderr_tail()
+            # Of a process that has had prompts, every caller and whoever asks for `/ready` gets the reason.
+            reason = judge_exit(status, last_words, self._settings.redact, quote=not self._prompted)
+            logger.debug("worker %s: its last words: %s", self._pid, self._settings.redact(last_words))
         self.retire(reason)
         self._client.close(reason)
 
@@ -396,6 +401,7 @@ class AgentWorker:
             room.cwd if room else self._place.cwd, room.grant if room else None
         )
         self._sessions_opened += 1
+        self._counts.sessions_made += 1
         return session
 
     def _note(self, note: str) -> None:

@@ -11,7 +11,14 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from cursorpipe_core import AgentError, CursorpipeError
-from cursorpipe_server.errors import INTERNAL, error_response, http_error, note_failure, refusal_response
+from cursorpipe_server.errors import (
+    INTERNAL,
+    error_response,
+    http_error,
+    note_failure,
+    refusal_response,
+    words_of,
+)
 from cursorpipe_server.ids import new_id
 from cursorpipe_server.inflight import InFlight
 from cursorpipe_server.keys import CLIENT, CLIENT_LEFT, CODE, OUTCOME, STARTED
@@ -91,7 +98,7 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     except CursorpipeError as exc:
         note_failure(request, exc)
         if isinstance(exc, AgentError):
-            logger.info("the agent failed the request: %s", exc)
+            logger.info("the agent failed the request: %s", words_of(exc))
         elif http_error(exc) is INTERNAL:
             logger.exception("an error without a place in the table")
         return error_response(exc)

@@ -15,7 +15,7 @@ from aiohttp import HttpVersion11, web
 from aiohttp_sse import EventSourceResponse
 
 from cursorpipe_core import CursorpipeError
-from cursorpipe_server.errors import error_frame, note_failure
+from cursorpipe_server.errors import error_frame, note_failure, words_of
 from cursorpipe_server.keys import CLIENT_LEFT, CODE, OUTCOME, PROBE, Probe
 
 logger = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ async def _send_all(
                         await outlet.send(data)
                 except CursorpipeError as exc:
                     note_failure(request, exc)
-                    logger.info("an answer ended in mid-stream: %s", exc)
+                    logger.info("an answer ended in mid-stream: %s", words_of(exc))
                     await outlet.send(frame(error_frame(exc)))
                 finally:
                     del request[PROBE]

@@ -602,6 +602,22 @@ def test_credentials_that_the_cli_repeats_are_taken_out() -> None:
     assert "***" in str(error)
 
 
+def test_what_a_process_of_many_said_is_shown_to_nobody() -> None:
+    error = judge_exit(1, "the prompt was: a secret", quote=False)
+    assert str(error) == "The agent ended unexpectedly (exit status 1)."
+    for known in ("a secret\nError: usage limit reached", "a secret [unavailable] connect ECONNREFUSED"):
+        error = judge_exit(1, known, quote=False)
+        assert type(error) is not AgentCrashError
+        assert "a secret" not in str(error)
+
+
+def test_a_crash_can_be_told_without_what_the_process_said() -> None:
+    error = judge_exit(1, "the prompt was: a secret")
+    assert isinstance(error, AgentCrashError)
+    assert "a secret" in str(error)
+    assert error.plain == "The agent ended unexpectedly (exit status 1)."
+
+
 def test_a_refused_model_names_the_nearest_of_those_listed() -> None:
     error = classify(
         "Cannot use this model: gpt-5.4. Available models: auto, composer-2, gpt-5.4-mini\nTip: x"
