@@ -170,7 +170,6 @@ class SessionDispenser:
     async def _make(self) -> str:
         began = self._clock()
         session = await self._create()
-        self._counts.sessions_made += 1
         took = self._clock() - began
         self._create_s = (
             took if not self._create_s else self._create_s + LATEST_WEIGHT * (took - self._create_s)

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from cursorpipe_core import SettingsError, __version__, demo_agent_settings
 from cursorpipe_server.config import LogLevel, Settings, load_settings, settings_table
@@ -146,7 +145,13 @@ def _port(text: str) -> int:
 
 
 def _url(text: str) -> str:
-    if not text.startswith(("http://", "https://")) or not urlsplit(text).hostname:
+    from yarl import URL  # noqa: PLC0415 — for this alone
+
+    try:
+        usable = URL(text).host and text.startswith(("http://", "https://"))
+    except ValueError:  # a port that is none, a name that cannot be one
+        usable = False
+    if not usable:
         raise argparse.ArgumentTypeError("not a URL such as http://localhost:4000")
     return text
 

@@ -23,6 +23,11 @@ class InFlight:
         """How many requests are being served."""
         return self._count
 
+    @property
+    def others(self) -> int:
+        """How many are being served beside the one that asks."""
+        return max(0, self._count - 1)
+
     def __enter__(self) -> None:
         self._count += 1
         self._idle.clear()

@@ -48,19 +48,19 @@ async def check_litellm(address: str) -> Finding:
         timeout = aiohttp.ClientTimeout(total=ANSWER_WITHIN_S)
         async with aiohttp.ClientSession(timeout=timeout) as session:
             status, text = await _get(session, base / "health" / "liveliness")
-            _, readiness = await _get(session, base / "health" / "readiness")
+            ready_status, readiness = await _get(session, base / "health" / "readiness")
     except aiohttp.ClientSSLError as exc:
         return broken("litellm", f"{shown}: {type(exc).__name__}.", BAD_CERTIFICATE)
     except TimeoutError:
         return broken("litellm", f"{shown} does not answer within {ANSWER_WITHIN_S:g}s.", SILENT)
-    except (aiohttp.ClientError, OSError) as exc:
+    except (aiohttp.ClientError, OSError, UnicodeError) as exc:  # the last: a name that cannot be one
         words = getattr(exc, "strerror", None) or type(exc).__name__
         return broken("litellm", f"{shown} cannot be reached: {words}.", UNREACHABLE)
     seconds = time.monotonic() - started_at
-    if status >= 500:
-        return broken("litellm", f"{shown} answers with {status}.", NOT_READY, seconds=seconds)
-    if status != 200 or ALIVE not in text:
+    if status < 500 and (status != 200 or ALIVE not in text):
         return broken("litellm", f"{shown} is no LiteLLM proxy.", NO_LITELLM, seconds=seconds)
+    if (worst := max(status, ready_status)) >= 500:
+        return broken("litellm", f"{shown} answers with {worst}.", NOT_READY, seconds=seconds)
     return fine("litellm", f"{shown} is alive{_version(readiness)}", seconds=seconds)
 
 

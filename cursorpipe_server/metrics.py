@@ -32,7 +32,9 @@ class AppCollector(Collector):
         measures = self._app[MEASURES]
         yield InfoMetricFamily("cursorpipe_build", "The program.", value={"version": __version__})
         yield gauge(
-            "cursorpipe_requests_in_flight", "Requests that are being served.", self._app[IN_FLIGHT].count
+            "cursorpipe_requests_in_flight",
+            "Requests that are being served, but this one.",
+            self._app[IN_FLIGHT].others,
         )
         yield from _requests(measures.tallies)
         yield from _answers(measures.tallies)

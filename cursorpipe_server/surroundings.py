@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
 import resource
 import socket
 from pathlib import Path
 
 import psutil
 
-from cursorpipe_core import Finding, Remedy, Strategy, SupervisorSettings, broken, doubtful, fine
+from cursorpipe_core import Finding, Remedy, Strategy, SupervisorSettings, ToolsMode, broken, doubtful, fine
 from cursorpipe_server.config import ServerSettings, Settings
 from cursorpipe_server.greeting import is_open
 from cursorpipe_server.listening import ListenError, own_sockets
@@ -47,6 +48,8 @@ FEW_FILES = Remedy(
 FILES_AT_REST = 64
 #: Files of an agent process: its three pipes, and what tells of its end.
 FILES_OF_AN_AGENT = 4
+#: What stands for every address.
+_ALL = frozenset({str(ipaddress.IPv4Address(0)), str(ipaddress.IPv6Address(0))})
 #: What the program is called on a command line.
 _OUR_NAMES = frozenset({"cursorpipe-server", "cursorpipe_server"})
 
@@ -93,7 +96,9 @@ def files_needed(supervision: SupervisorSettings) -> int:
     worker = FILES_OF_AN_AGENT + 2 * supervision.worker_concurrency
     workers = 0
     if supervision.strategy is not Strategy.SUBPROCESS:
-        warm = supervision.warm_models_max if supervision.warm_models else 0
+        # A named model with tools gets a worker, whether it is to be kept warm or not.
+        warms = supervision.warm_models or supervision.tools is not ToolsMode.OFF
+        warm = supervision.warm_models_max if warms else 0
         workers = (supervision.workers + warm) * worker
     processes = supervision.max_subprocesses * (FILES_OF_AN_AGENT + 1)
     return FILES_AT_REST + workers + processes + 2 * supervision.max_queue
@@ -105,14 +110,14 @@ def _no_port(error: ListenError, host: str, port: int) -> Finding:
     if isinstance(cause, socket.gaierror) or number == errno.EADDRNOTAVAIL:
         return broken("port", f"'{host}' is no address of this machine.", HOST_FOREIGN)
     if number == errno.EADDRINUSE:
-        return _taken(port)
+        return _taken(host, port)
     if number == errno.EACCES:
         return broken("port", f"{port} may not be used by this user.", PORT_FORBIDDEN)
     return broken("port", str(error), CANNOT_LISTEN)
 
 
-def _taken(port: int) -> Finding:
-    holder = _holder(port)
+def _taken(host: str, port: int) -> Finding:
+    holder = _holder(host, port)
     if holder is None:
         return broken("port", f"{port} is in use by a program of another user.", PORT_HELD)
     name, pid, ours = holder
@@ -122,15 +127,21 @@ def _taken(port: int) -> Finding:
     return doubtful("port", detail, PORT_HELD) if pid == 1 else broken("port", detail, PORT_TAKEN)
 
 
-def _holder(port: int) -> tuple[str, int, bool] | None:
-    """Return name and id of the process that listens on a port, and whether it is such a server.
+def _holder(host: str, port: int) -> tuple[str, int, bool] | None:
+    """Return name and id of the process that keeps a port from us, and whether it is such a server.
 
     None where the system does not tell: whose processes those of other users are, only root is told.
     """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    addresses = {address[0] for *_, address in found}
     with contextlib.suppress(psutil.Error):
         for connection in psutil.net_connections("tcp"):
-            listens = connection.status == psutil.CONN_LISTEN
-            if listens and getattr(connection.laddr, "port", None) == port and connection.pid:
+            held = connection.laddr
+            if connection.status != psutil.CONN_LISTEN or not held or held.port != port:
+                continue
+            # Whoever listens on all addresses is in the way of each, and each of all.
+            in_the_way = held.ip in addresses or (addresses | {held.ip}) & _ALL
+            if in_the_way and connection.pid:
                 process = psutil.Process(connection.pid)
                 # The interpreter, perhaps an option, and the program: no argument of somebody else's.
                 ours = any(Path(word).name in _OUR_NAMES for word in process.cmdline()[:3])

@@ -50,7 +50,7 @@ async def gather(app: web.Application) -> Facts:
         demo=bool(app[SETTINGS].settings.agent.stand_in),
         agent=agent,
         snapshot=current_snapshot(app),
-        in_flight=max(0, app[IN_FLIGHT].count - 1),
+        in_flight=app[IN_FLIGHT].others,
         windows=[recent.window(seconds) for seconds in WINDOWS_S],
         moments=recent.moments(),
         errors=recent.failures,

@@ -89,4 +89,4 @@ async def test_no_answer_is_outside_the_document(
     )
     print(printed)
     assert status == 0, printed
-    assert re.search(r"^  Tested: 7$", printed, re.MULTILINE)
+    assert re.search(r"^  Tested: 8$", printed, re.MULTILINE)

@@ -302,6 +302,8 @@ async def test_doctor_ends_quietly_when_nobody_reads_on(start: Start, agent: Dem
     [
         (["--litellm", "http://localhost:4000"], "--litellm"),
         (["doctor", "--litellm", "localhost:4000"], "--litellm"),
+        (["doctor", "--litellm", "http://localhost:99999"], "--litellm"),
+        (["doctor", "--litellm", "http://localhost:abc"], "--litellm"),
         (["--json"], "--json"),
         (["surgeon"], "surgeon"),
     ],

@@ -10,12 +10,14 @@ from cursorpipe_core import Finding, Status
 from cursorpipe_server.litellm import check_litellm
 
 
-async def proxy(server: AiohttpServer, *, status: int = 200, said: object = "I'm alive!") -> str:
+async def proxy(
+    server: AiohttpServer, *, status: int = 200, said: object = "I'm alive!", ready: int = 200
+) -> str:
     async def liveliness(request: web.Request) -> web.Response:
         return web.json_response(said, status=status)
 
     async def readiness(request: web.Request) -> web.Response:
-        return web.json_response({"status": "healthy", "litellm_version": "1.80.1"})
+        return web.json_response({"status": "healthy", "litellm_version": "1.80.1"}, status=ready)
 
     app = web.Application()
     app.router.add_get("/health/liveliness", liveliness)
@@ -62,6 +64,15 @@ async def test_one_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
         assert cause(await check_litellm(address)) == "litellm_silent"
+
+
+async def test_one_of_a_name_that_cannot_be() -> None:
+    assert cause(await check_litellm("http://exa_mple..com:4000")) == "litellm_unreachable"
+
+
+async def test_one_whose_database_is_gone(aiohttp_server: AiohttpServer) -> None:
+    address = await proxy(aiohttp_server, ready=503)
+    assert cause(await check_litellm(address)) == "litellm_not_ready"
 
 
 async def test_one_that_is_not_https(aiohttp_server: AiohttpServer) -> None:

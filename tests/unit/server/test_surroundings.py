@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from cursorpipe_core import AgentSettings, Finding, Status, Strategy, SupervisorSettings
+from cursorpipe_core import AgentSettings, Finding, Status, Strategy, SupervisorSettings, ToolsMode
 from cursorpipe_server.config import ServerSettings, Settings
 from cursorpipe_server.surroundings import check_open_files, check_port, check_token, files_needed
 
@@ -51,6 +51,16 @@ def test_a_port_that_another_user_has_taken(taken: int, monkeypatch: pytest.Monk
     finding = check_port(ServerSettings(host="127.0.0.1", port=taken))
     assert (finding.status, cause(finding)) == (Status.FAILED, "port_held")
     assert "another user" in finding.detail
+
+
+def test_who_has_the_port_at_another_address_is_not_in_the_way() -> None:
+    with socket.create_server(("127.0.0.2", 0)) as other, socket.socket() as bound:
+        port = other.getsockname()[1]
+        assert check_port(ServerSettings(host="127.0.0.1", port=port)).status is Status.OK
+        # Bound and not listening: it is in the way, and no list names it.
+        bound.bind(("127.0.0.1", port))
+        finding = check_port(ServerSettings(host="127.0.0.1", port=port))
+        assert (finding.status, cause(finding)) == (Status.FAILED, "port_held")
 
 
 def test_a_port_that_the_service_manager_holds(taken: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,5 +138,7 @@ def test_the_limit_of_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_more_may_go_on_more_files_are_needed() -> None:
     base = files_needed(SupervisorSettings())
     assert files_needed(SupervisorSettings(max_queue=1000)) > base
-    assert files_needed(SupervisorSettings(warm_models=("*",))) > base
+    # Tools have named models warmed, too.
+    assert files_needed(SupervisorSettings(tools=ToolsMode.OFF)) < base
+    assert files_needed(SupervisorSettings(tools=ToolsMode.OFF, warm_models=("*",))) == base
     assert files_needed(SupervisorSettings(strategy=Strategy.SUBPROCESS)) < base
