@@ -204,9 +204,7 @@ class AgentWorker:
         With ``wait`` only once the agent has asked for the server's tools: some would take a prompt without
         them. Raises what keeps a session from being opened, and ToolsUnavailableError if it does not ask.
         """
-        room = await self._rooms.make(offer)
-        session_id = await self._open_session(room)
-        self._rooms.move_in(session_id, room)
+        session_id = await self._rooms.open(offer, self._open_session)
         try:
             if wait and not offer.endpoint.listed.is_set():
                 async with asyncio.timeout(LISTED_WITHIN_S):
@@ -234,7 +232,7 @@ class AgentWorker:
 
     def close_session(self, session_id: str) -> None:
         """Give back a session in which nothing goes on, with its directory."""
-        self._rooms.move_out(session_id)
+        self._rooms.leave(session_id)
         self._client.forget_session(session_id, close=self._capabilities.close_session)
 
     def _begin(self, session_id: str, prompt: Prompt, turn: Turn, *, keep: bool) -> WorkerSession:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,11 +10,13 @@ import pytest
 
 from cursorpipe_core.demo_agent.approvals import is_approved
 from cursorpipe_core.endpoint import Address, Endpoint, Transport
-from cursorpipe_core.errors import AgentCrashError
+from cursorpipe_core.errors import AgentCrashError, SessionError
 from cursorpipe_core.habitat import Habitat
 from cursorpipe_core.offers import Grant, Offer, has_servers
-from cursorpipe_core.tool_room import furnish
+from cursorpipe_core.tool_room import ToolRoom, furnish
+from cursorpipe_core.tool_rooms import ToolRooms
 from cursorpipe_core.tools import Tool, ToolSet
+from tests.waiting import until
 
 SERVER: dict[str, Any] = {
     "type": "http",
@@ -341,3 +344,48 @@ def test_a_server_that_is_found_in_a_file_is_not_named_to_the_session(
     assert room.grant.servers == []
     assert has_servers(f"{room.cwd}/.cursor")
     assert room.grant.covers({"toolCall": {"title": f"mcp__{ADDRESS.name}__get_weather"}})
+
+
+async def test_a_session_has_its_directory_as_long_as_it_is_open(tmp_path: Path, endpoint: Endpoint) -> None:
+    habitat = place(tmp_path)
+    rooms = ToolRooms(habitat, ["agent"])
+
+    async def open_session(room: ToolRoom) -> str:
+        assert inside(habitat.own) == ["tools-1", "work"]
+        return Path(room.cwd).name
+
+    session_id = await rooms.open(Offer(endpoint, ADDRESS), open_session)
+    assert inside(habitat.own) == ["tools-1", "work"]
+    rooms.leave(session_id)
+    await until(lambda: inside(habitat.own) == ["work"])
+
+
+async def test_a_session_that_is_not_opened_leaves_no_directory(tmp_path: Path, endpoint: Endpoint) -> None:
+    habitat = place(tmp_path)
+
+    async def fail(room: ToolRoom) -> str:
+        raise SessionError("no")
+
+    with pytest.raises(SessionError):
+        await ToolRooms(habitat, ["agent"]).open(Offer(endpoint, ADDRESS), fail)
+    await until(lambda: inside(habitat.own) == ["work"])
+
+
+async def test_a_workspace_is_never_removed(tmp_path: Path, endpoint: Endpoint) -> None:
+    workspace = tmp_path / "workspace"
+    habitat = place(tmp_path, workspace=str(workspace))
+    (workspace / "mine").touch()
+    rooms = ToolRooms(habitat, ["agent"])
+
+    async def open_session(room: ToolRoom) -> str:
+        assert room.cwd == str(workspace)
+        return "session"
+
+    async def fail(room: ToolRoom) -> str:
+        raise SessionError("no")
+
+    rooms.leave(await rooms.open(Offer(endpoint, ADDRESS), open_session))
+    with pytest.raises(SessionError):
+        await rooms.open(Offer(endpoint, ADDRESS), fail)
+    await asyncio.to_thread(lambda: None)
+    assert inside(str(workspace)) == ["mine"]
