@@ -72,7 +72,13 @@ def test_no_image_that_runs_ends_as_root() -> None:
         last_user[name] = users[-1] if users else last_user.get(parent, "root")
     # What these two leave is copied.
     del last_user["build"], last_user["cli"]
-    assert last_user == {"base": "10001", "with-cli": "10001", "server": "10001"}
+    assert last_user == {"server": "10001", "with-cli": "10001"}
+
+
+def test_what_has_no_cli_is_built_before_the_cli_is_fetched() -> None:
+    # Builders without BuildKit build every stage that comes before the target.
+    names = [stage.split(" AS ")[1] for stage in instructions("FROM")]
+    assert names == ["build", "server", "cli", "with-cli"]
 
 
 def test_the_image_asks_a_public_route_for_its_health() -> None:
