@@ -68,7 +68,20 @@ def test_kustomize_builds_them_and_they_fit_the_schemas(secrets: Path, tmp_path:
 
 def test_every_manifest_is_named() -> None:
     named = set(manifest("kustomization")["resources"])
-    assert named == {path.name for path in MANIFESTS.glob("*.yaml")} - {"kustomization.yaml"}
+    # The last one is for the chart of another program.
+    others = {"kustomization.yaml", "prometheus-adapter.yaml"}
+    assert named == {path.name for path in MANIFESTS.glob("*.yaml")} - others
+
+
+def test_the_adapter_is_told_of_the_metric_that_the_autoscaler_asks_for() -> None:
+    (metric,) = manifest("hpa")["spec"]["metrics"]
+    (rule,) = manifest("prometheus-adapter")["rules"]["custom"]
+    assert metric["type"] == "Pods"
+    assert rule["seriesQuery"].partition("{")[0] == metric["pods"]["metric"]["name"]
+
+
+def test_the_server_is_not_the_process_that_has_to_collect_what_agents_leave() -> None:
+    assert pod()["spec"]["shareProcessNamespace"] is True
 
 
 def test_everything_speaks_of_the_same_pods() -> None:
