@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from cursorpipe_core.bounds import bounded
-from cursorpipe_core.completion import Backend, Began, CompletionEvent, CompletionRequest, ToolWay
+from cursorpipe_core.completion import Backend, Began, CompletionEvent, CompletionRequest, Course, ToolWay
 from cursorpipe_core.prompt import Prompt
 from cursorpipe_core.turn import Clocks, Dialogue, Turn
 from cursorpipe_core.worker import AgentWorker
@@ -26,11 +26,13 @@ class Attempt:
         prompt: Prompt,
         request: CompletionRequest,
         *,
+        course: Course,
         clocks: Clocks,
         keep: bool,
     ) -> None:
-        self.backend = backend
-        self.model = model
+        self._course = course
+        self.lead_to(backend)
+        self.model = course.model = model
         self.prompt = prompt
         self.client = request.client
         #: Whether the answer may have to be corrected where it was given.
@@ -39,16 +41,18 @@ class Attempt:
             clocks = replace(clocks, total_s=request.timeout_s)
         self.clocks = clocks
         self.worker: AgentWorker | None = None
-        #: Whether an agent has the prompt, and seconds until it had, the last time that it was tried.
+        #: Whether an agent has the prompt, the last time that it was tried.
         self.prompted = False
-        self.prompted_s = 0.0
         self.begun = False
         self.retried = False
         self.dialogue: Dialogue | None = None
-        #: Seconds until there was a place for it, the last time that it was tried.
-        self.queued_s = 0.0
         self._came_at = time.monotonic()
         self._deadline = self._came_at + self.clocks.total_s
+
+    def lead_to(self, backend: Backend) -> None:
+        """Have it tried by a backend, from the beginning."""
+        self.backend = self._course.backend = backend
+        self._course.queued_s = self._course.prompted_s = None
 
     def placed(self, worker: AgentWorker) -> AgentWorker:
         """Take a worker on which there is a place for it."""
@@ -59,17 +63,18 @@ class Attempt:
 
     def waited(self) -> None:
         """Take note that there is a place for it."""
-        self.queued_s = time.monotonic() - self._came_at
+        self._course.queued_s = time.monotonic() - self._came_at
+        self._course.prompted_s = None
 
     def asked(self) -> None:
         """Take note that an agent has the prompt, or what it waited for: it may be at work from here on."""
         self.prompted = True
-        self.prompted_s = time.monotonic() - self._came_at
+        self._course.prompted_s = time.monotonic() - self._came_at
 
     def began(self, tools: ToolWay | None = None) -> Began:
         """Return the first event of the answer; what fails from here on is not tried again."""
         self.begun = True
-        return Began(self.backend, self.model, tools, self.queued_s, self.prompted_s)
+        return Began(self.backend, self.model, tools)
 
     def seconds_left(self) -> float:
         """Return how much longer the request may take."""

@@ -141,6 +141,21 @@ class CompletionRequest:
     owner: str = ""
 
 
+@dataclass(slots=True)
+class Course:
+    """How far a request has come, for who tells of it however it ends; kept up to date until then.
+
+    ``backend`` is the one that it was led to last, ``model`` the one it is pinned to (None: Cursor picks);
+    ``queued_s`` seconds until there was a place for it there, ``prompted_s`` until the agent had the prompt,
+    None until then. Of a request for several answers it is the course of the one that moved last.
+    """
+
+    backend: Backend | None = None
+    model: str | None = None
+    queued_s: float | None = None
+    prompted_s: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Model:
     """A model as the CLI lists it: the id that ``--model`` takes, and its display name."""
@@ -153,16 +168,13 @@ class Model:
 class Began:
     """The agent has begun to answer: which backend, and the model it was pinned to, if any.
 
-    ``tools``: how a turn with its caller's tools came to be here. ``queued_s``: seconds until there was a
-    place for it, ``prompted_s``: until the agent had the prompt. Always the first event of an answer, and
+    ``tools``: how a turn with its caller's tools came to be here. Always the first event of an answer, and
     only ever one: what failed before it may be tried again.
     """
 
     backend: Backend
     model: str | None
     tools: ToolWay | None = None
-    queued_s: float = field(default=0.0, compare=False)
-    prompted_s: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

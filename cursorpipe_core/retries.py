@@ -28,7 +28,8 @@ def prepare_retry(attempt: Attempt, failure: AgentError, *, fall_back: bool) -> 
     if isinstance(failure, AgentTimeoutError) and attempt.prompted:
         return False  # it may well be at work, silently
     attempt.retried = True
-    if fall_back and attempt.backend is Backend.ACP:
-        attempt.backend = Backend.SUBPROCESS
-        return isinstance(failure, _WORTH_A_FALLBACK)
-    return isinstance(failure, _WORTH_A_RETRY)
+    falls_back = fall_back and attempt.backend is Backend.ACP
+    if not isinstance(failure, _WORTH_A_FALLBACK if falls_back else _WORTH_A_RETRY):
+        return False
+    attempt.lead_to(Backend.SUBPROCESS if falls_back else attempt.backend)
+    return True

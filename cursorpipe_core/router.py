@@ -17,6 +17,7 @@ from cursorpipe_core.completion import (
     Backend,
     CompletionEvent,
     CompletionRequest,
+    Course,
     Limits,
     Model,
     ToolUse,
@@ -45,7 +46,7 @@ from cursorpipe_core.prompt import render
 from cursorpipe_core.retries import prepare_retry
 from cursorpipe_core.runner import SubprocessRunner
 from cursorpipe_core.snapshot import Snapshot, ToolsSnapshot
-from cursorpipe_core.supervisor import Supervisor
+from cursorpipe_core.supervisor import BOOT_ERRORS, Supervisor
 from cursorpipe_core.tool_notes import with_notes
 from cursorpipe_core.tool_prompt import describe, with_tools_by_prompt
 from cursorpipe_core.tool_turns import ToolTurns
@@ -177,14 +178,16 @@ class Router:
         warm = tools or (self._strategy is Strategy.AUTO and self._warm.covers(model))
         return Route(Backend.ACP if warm else Backend.SUBPROCESS, model, ignored_model=False)
 
-    def complete(self, request: CompletionRequest) -> AsyncGenerator[list[CompletionEvent], None]:
+    def complete(
+        self, request: CompletionRequest, course: Course | None = None
+    ) -> AsyncGenerator[list[CompletionEvent], None]:
         """Answer a request: batches of events, those that were ready together in one list.
 
         The first event is Began, the last is Finish, with one Usage before it. A failure raises, with
         ``begun`` set on it if any event came before. What fails before that is tried once more where
         that can help: on another worker, or under `auto` in print mode; after it never, because agents
-        have side effects. Closing the generator stops the agent. Raises InvalidRequestError at once for
-        a model that cannot be one and a schema that is none.
+        have side effects. Closing the generator stops the agent. ``course`` tells how far the request has
+        come. Raises InvalidRequestError at once for a model that cannot be one and a schema that is none.
         """
         use = request.tool_use
         route = self.route(request.model, tools=use is not None)
@@ -195,7 +198,15 @@ class Router:
         prompt = render(wanted.instruct(messages) if wanted else messages)
         # An answer in a format, and one in which blocks are calls, may have to be corrected.
         keep = wanted is not None or (use is not None and self._tools is None)
-        attempt = Attempt(route.backend, route.model, prompt, request, clocks=self._clocks, keep=keep)
+        attempt = Attempt(
+            route.backend,
+            route.model,
+            prompt,
+            request,
+            course=Course() if course is None else course,
+            clocks=self._clocks,
+            keep=keep,
+        )
         if use is None:
             if self._tools is not None:
                 self._tools.let_go(request)
@@ -284,22 +295,25 @@ class Router:
 
     def snapshot(self) -> Snapshot:
         """Describe the agent side now."""
-        reason = None
+        ready, reason = True, None
         if self._strategy is Strategy.SUBPROCESS:
             workers = []
             try:
                 self._agent.command()
             except AgentNotFoundError as exc:
-                reason = str(exc)
+                ready, reason = False, str(exc)
         else:
             workers = self._supervisor.snapshot()
             if not self._supervisor.ready:
                 reason = next(
                     (worker.reason for worker in workers if worker.reason), "The agents are starting."
                 )
+                ready = self._serves_without_workers
+                if ready:
+                    reason = f"No worker stays alive, each request gets a process of its own. {reason}"
         waiting_acp = self._supervisor.waiting + self._warm.waiting
         return Snapshot(
-            ready=reason is None,
+            ready=ready,
             reason=reason,
             strategy=self._strategy,
             workers=[*workers, *self._warm.snapshot()],
@@ -310,6 +324,12 @@ class Router:
             waiting_acp=waiting_acp,
             history=self._counts.snapshot(),
         )
+
+    @property
+    def _serves_without_workers(self) -> bool:
+        """Whether print mode serves what all workers are too broken for."""
+        why = self._supervisor.given_up
+        return self._strategy is Strategy.AUTO and why is not None and not isinstance(why, BOOT_ERRORS)
 
     def _tools_snapshot(self) -> ToolsSnapshot:
         if self._tools is not None:
@@ -352,7 +372,8 @@ class Router:
         timeout_s, before = self._queue_timeout_s, attempt.worker
         if attempt.model is None:
             worker = self._supervisor.lease_now(other_than=before)
-            lease = partial(self._supervisor.lease, attempt.client)
+            hopeful = self._strategy is not Strategy.AUTO
+            lease = partial(self._supervisor.lease, attempt.client, hopeful=hopeful)
         else:
             worker = self._warm.lease_now(attempt.model, other_than=before)
             lease = partial(self._warm.lease, attempt.model, attempt.client)

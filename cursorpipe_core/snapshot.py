@@ -97,10 +97,11 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The whole agent side. ``ready``: a request made now would be served; ``reason`` says why not.
+    """The whole agent side.
 
-    ``draining`` are the workers that have been replaced and finish what they have, ``waiting`` the
-    requests that wait for their turn, ``waiting_acp`` those of them that wait for a worker.
+    ``ready``: a request made now would be served; ``reason`` says why not, or why by no worker. ``draining``
+    are the workers that have been replaced and finish what they have, ``waiting`` the requests that wait for
+    their turn, ``waiting_acp`` those of them that wait for a worker.
     """
 
     ready: bool

@@ -42,6 +42,8 @@ class Slot:
         self.number = number
         self.policy = policy
         self.state = SlotState.STARTING
+        #: Whether it has tripped and not been ready since.
+        self.given_up = False
         self.error: CursorpipeError | None = None
         self.worker: AgentWorker | None = None
         self.ready_since: float | None = None
@@ -128,6 +130,11 @@ class Supervisor:
         return any(slot.state is SlotState.READY for slot in self._slots)
 
     @property
+    def given_up(self) -> CursorpipeError | None:
+        """Why no worker serves, if all are tripped; also while one of those is tried once more."""
+        return self._cause() if all(slot.given_up for slot in self._slots) else None
+
+    @property
     def waiting(self) -> int:
         """How many requests wait for a worker."""
         return self._line.waiting
@@ -171,15 +178,15 @@ class Supervisor:
         return None if self._line.waiting else self._take(other_than)
 
     async def lease(
-        self, client: str, timeout_s: float, *, other_than: AgentWorker | None = None
+        self, client: str, timeout_s: float, *, other_than: AgentWorker | None = None, hopeful: bool = True
     ) -> AgentWorker:
         """Return a ready worker with a place reserved: one with a session in stock, and few open turns.
 
         Waits in the line of ``client`` while no worker has a place; ``other_than`` is passed over while
         there is another. Raises what the line raises; and at once, with the cause, when no worker can
-        serve before something is mended.
+        serve before something is mended, which who is ``hopeful`` waits to see tried once more.
         """
-        if (hopeless := self._hopeless()) is not None:
+        if (hopeless := self._hopeless() if hopeful else self.given_up) is not None:
             # Without the frames of those who were told before, which would pile up.
             raise hopeless.with_traceback(None)
         return await self._line.acquire(client, lambda: self._take(other_than), timeout_s)
@@ -202,6 +209,9 @@ class Supervisor:
         """Return why no slot serves or is about to, if none does and none is."""
         if any(slot.state is not SlotState.TRIPPED for slot in self._slots):
             return None
+        return self._cause()
+
+    def _cause(self) -> CursorpipeError:
         for slot in self._slots:
             if isinstance(slot.error, BOOT_ERRORS):
                 return slot.error
@@ -222,6 +232,7 @@ class Supervisor:
                     restart = slot.policy.after_boot_error()
                 else:
                     restart = slot.policy.after_end(uptime_s=uptime_s, now_s=now)
+                slot.given_up = restart.tripped
                 self._move(slot, SlotState.TRIPPED if restart.tripped else SlotState.BACKOFF)
                 logger.warning("worker %d: %s Next start in %.1fs.", slot.number, slot.error, restart.delay_s)
                 await asyncio.sleep(restart.delay_s)
@@ -237,6 +248,7 @@ class Supervisor:
             slot.error = None
             slot.rss_bytes = 0
             slot.ready_since = time.monotonic()
+            slot.given_up = False
             self._move(slot, SlotState.READY)
             while True:
                 with contextlib.suppress(TimeoutError):

@@ -97,6 +97,8 @@ def _settings_reader(options: argparse.Namespace) -> Callable[[], Settings]:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = _parser()
     options = parser.parse_args(arguments)
+    if options.check and options.command == DOCTOR:
+        parser.error("--check is the short form of doctor: one of them, not both")
     if options.litellm is not None and options.command != DOCTOR:
         parser.error("--litellm is for doctor")
     if options.json and not (options.check or options.command == DOCTOR):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from cursorpipe_server.outcomes import OK
+
 
 class AccessLine(NamedTuple):
     """What the line tells; times in seconds, ``tokens`` are those of the prompt and of the answer."""
@@ -19,7 +21,7 @@ class AccessLine(NamedTuple):
     tokens: tuple[int, int] | None
     estimated: bool
     tools: str | None
-    outcome: str | None
+    outcome: str
 
     def __str__(self) -> str:
         """Return it for people."""
@@ -34,7 +36,7 @@ class AccessLine(NamedTuple):
             parts.append(f" tokens={about}{self.tokens[0]}+{self.tokens[1]}")
         if self.tools is not None:
             parts.append(f" tools={self.tools}")
-        if self.outcome is not None:
+        if self.outcome != OK:
             parts.append(f" ({self.outcome})")
         return "".join(parts)
 

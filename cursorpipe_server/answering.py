@@ -12,7 +12,7 @@ from cursorpipe_core import Route
 from cursorpipe_server.choices import Choices
 from cursorpipe_server.config import ServerSettings
 from cursorpipe_server.errors import UnsupportedParameterError
-from cursorpipe_server.keys import ANSWER, CHOICES, SETTINGS
+from cursorpipe_server.keys import CHOICES, MODEL, SETTINGS
 from cursorpipe_server.sse import Frames, stream_frames
 
 
@@ -20,10 +20,6 @@ class Answer(Protocol):
     """An answer in one dialect, streamed or whole."""
 
     model: str
-
-    @property
-    def backend(self) -> str | None:
-        """The backend that serves it, once one does."""
 
     def frames(self) -> Frames:
         """Return the answer as server-sent events."""
@@ -36,8 +32,7 @@ async def send_answer(
     request: web.Request, answer: Answer, choices: Choices, *, streamed: bool
 ) -> web.StreamResponse:
     """Send an answer, as a stream or whole, with the headers that say how it was made."""
-    request[ANSWER] = answer
-    request[CHOICES] = choices
+    request[MODEL], request[CHOICES] = answer.model, choices
     if streamed:
         return await stream_frames(
             request,

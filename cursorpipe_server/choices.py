@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 
-from cursorpipe_core import AUTO_MODEL, Began, CompletionEvent, TextDelta, Usage
+from cursorpipe_core import AUTO_MODEL, Began, CompletionEvent, Course, TextDelta, Usage
 from cursorpipe_server.params import as_header
 
 Events = AsyncGenerator[list[CompletionEvent], None]
@@ -16,15 +16,21 @@ Events = AsyncGenerator[list[CompletionEvent], None]
 class Choices:
     """Reads the events of one or more answers as they come, each told by its index.
 
-    ``began`` is there once an agent has told it, ``usage`` is the sum of what has ended; ``first_text_at``,
-    by the clock of `time.perf_counter`, once there was text, of which ``pieces`` have come. ``mark`` is told
-    the stages that are reached.
+    ``course`` is how far they have come, ``began`` is there once an agent has told it, ``usage`` is the sum
+    of what has ended; ``first_text_at``, by the clock of `time.perf_counter`, once there was text, of which
+    ``pieces`` have come. ``mark`` is told the stages that are reached.
     """
 
     def __init__(
-        self, sources: Sequence[Events], *, ignored: Sequence[str], mark: Callable[[str], None]
+        self,
+        sources: Sequence[Events],
+        course: Course,
+        *,
+        ignored: Sequence[str],
+        mark: Callable[[str], None],
     ) -> None:
         self._sources = sources
+        self.course = course
         self._ignored = ignored
         self._mark = mark
         self.began: Began | None = None
@@ -50,11 +56,6 @@ class Choices:
                 async for index, batch in batches:
                     self._note(batch)
                     yield index, batch
-
-    @property
-    def backend(self) -> str | None:
-        """The backend that serves, once one does."""
-        return self.began.backend if self.began is not None else None
 
     def headers(self, *, whole: bool) -> Mapping[str, str]:
         """Return what an answer's headers tell by now of how it was made.

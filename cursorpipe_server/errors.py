@@ -31,7 +31,7 @@ from cursorpipe_core import (
     ToolsUnavailableError,
     UnknownModelError,
 )
-from cursorpipe_server.keys import CODE, OUTCOME, WORDS
+from cursorpipe_server.keys import CODE, WORDS
 
 #: Seconds named in `Retry-After` where the cause names none.
 RETRY_AFTER_S = 5.0
@@ -102,12 +102,11 @@ class HttpError:
 
     status: int
     type: str
-    code: str | None
+    code: str
     retry: bool = False
 
 
-INTERNAL_CODE = "internal_error"
-INTERNAL = HttpError(500, "server_error", INTERNAL_CODE)
+INTERNAL = HttpError(500, "server_error", "internal_error")
 
 #: By the nearest class in the error's own line; what is not here is a fault of ours.
 HTTP_ERRORS: Mapping[type[CursorpipeError], HttpError] = {
@@ -140,6 +139,15 @@ HTTP_ERRORS: Mapping[type[CursorpipeError], HttpError] = {
     HeaderTooLargeError: HttpError(431, INVALID_REQUEST, "header_too_large"),
 }
 
+#: The codes of all that is foreseen, and of what is not.
+CODES = frozenset(known.code for known in (*HTTP_ERRORS.values(), INTERNAL))
+#: Those of requests that fail by no mistake of their clients.
+FAILURES = frozenset(
+    known.code
+    for kind, known in HTTP_ERRORS.items()
+    if issubclass(kind, AgentError) and kind is not BacklogError
+) | {INTERNAL.code}
+
 #: The errors whose messages quote a request or an answer, in other words; an error is of the first kind that
 #: it is of.
 _QUOTING: Mapping[type[CursorpipeError], str] = {
@@ -168,7 +176,7 @@ def http_error(error: BaseException) -> HttpError:
 
 def code_of(kind: type[BaseException]) -> str:
     """Return the code of a kind of error."""
-    return _known(kind).code or INTERNAL_CODE
+    return _known(kind).code
 
 
 def _known(kind: type[BaseException]) -> HttpError:
@@ -177,7 +185,6 @@ def _known(kind: type[BaseException]) -> HttpError:
 
 def note_failure(request: web.BaseRequest, error: BaseException) -> None:
     """Keep with a request what it failed with, for its line in the log and the metrics."""
-    request[OUTCOME] = type(error).__name__
     request[CODE] = code_of(type(error))
     request[WORDS] = words_of(error)
 

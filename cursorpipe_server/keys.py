@@ -36,23 +36,11 @@ class Probe(Protocol):
 PROBE: web.RequestKey[Probe] = web.RequestKey("probe", Probe)
 
 
-class Told(Protocol):
-    """An answer, as far as the access line tells of it."""
-
-    model: str
-
-    @property
-    def backend(self) -> str | None:
-        """The backend that serves it, once one does."""
-
-
-#: What a request's line tells beside HTTP's own: the answer, and how it ended where no status says it.
-ANSWER: web.RequestKey[Told] = web.RequestKey("answer", Told)
-OUTCOME = web.RequestKey("outcome", str)
-#: The answers of which that answer is made.
+#: The model that a request for an answer names.
+MODEL = web.RequestKey("model", str)
+#: The answers to it.
 CHOICES: web.RequestKey[Choices] = web.RequestKey("choices", Choices)
-#: The code of the error that a request ended with, or CLIENT_LEFT, or OK of `measures`.
+#: The code of the error that a request ended with, or OK or CLIENT_LEFT of `outcomes`.
 CODE = web.RequestKey("code", str)
-CLIENT_LEFT = "client_left"
 #: That error in words for those who run the server: nothing of what was asked or answered.
 WORDS = web.RequestKey("words", str)

@@ -14,11 +14,13 @@ import orjson
 
 from cursorpipe_server.access_line import AccessLine
 from cursorpipe_server.config import LogFormat
+from cursorpipe_server.outcomes import CLIENT_LEFT, OK
 
 _RESET = "\x1b[0m"
 _DIM = "\x1b[2m"
 _COLOURS = {"DEBUG": _DIM, "INFO": "\x1b[32m", "WARNING": "\x1b[33m", "ERROR": "\x1b[31m"}
-_BY_STATUS = {2: "\x1b[32m", 3: "\x1b[36m", 4: "\x1b[33m", 5: "\x1b[31m"}
+_WELL, _ELSEWHERE, _THEIRS, _OURS = "\x1b[32m", "\x1b[36m", "\x1b[33m", "\x1b[31m"
+_BY_STATUS = {2: _WELL, 3: _ELSEWHERE, 4: _THEIRS, 5: _OURS}
 
 
 class LineFormatter(logging.Formatter):
@@ -35,11 +37,17 @@ class LineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record."""
         if self._colours:
-            colour = _COLOURS.get(record.levelname, "")
-            if isinstance(record.msg, AccessLine) and record.msg.status is not None:
-                colour = _BY_STATUS.get(record.msg.status // 100, colour)
-            record.colour = colour
+            line = record.msg
+            record.colour = (
+                _colour(line) if isinstance(line, AccessLine) else _COLOURS.get(record.levelname, "")
+            )
         return super().format(record)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        """Return the line itself, with the trace that its request belongs to."""
+        line = super().formatMessage(record)
+        trace_id = record.__dict__.get("trace_id")
+        return line if trace_id is None else f"{line} trace={trace_id}"
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
         """Return when it was, to the millisecond; the local time is looked up once a second."""
@@ -85,6 +93,15 @@ class JsonFormatter(logging.Formatter):
             self._time = datetime.fromtimestamp(second, UTC).isoformat().removesuffix("+00:00")
             self._second = second
         return f"{self._time}.{int(record.msecs):03}Z"
+
+
+def _colour(line: AccessLine) -> str:
+    """Return the colour of how a request ended; a stream has its status long before that."""
+    if line.outcome == CLIENT_LEFT or line.status is None:
+        return _THEIRS
+    if line.outcome != OK and line.status < 400:
+        return _OURS
+    return _BY_STATUS.get(line.status // 100, "")
 
 
 def formatter_for(wanted: LogFormat, stream: TextIO | None = None) -> logging.Formatter:

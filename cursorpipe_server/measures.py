@@ -9,20 +9,22 @@ from typing import NamedTuple
 from cursorpipe_core import AUTO_MODEL, Durations
 from cursorpipe_server.choices import Choices
 from cursorpipe_server.model_labels import ModelLabels
+from cursorpipe_server.outcomes import NO_MODEL
 
 #: The bounds of the buckets in seconds. Agents take from a third of a second to minutes; what is below that
 #: is the stand-in, a limit met at once, or a failure.
 FIRST_TEXT_BOUNDS_S = (0.01, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 7.5, 10, 15, 20, 30, 45, 60, 120)
 TOTAL_BOUNDS_S = (0.01, 0.1, 0.25, 0.5, 1, 1.5, 2, 3, 5, 7.5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600)
 
-#: How a request ended that did not fail.
-OK = "ok"
 #: The route of a request that goes to none.
 NO_ROUTE = "other"
 
 
 class Kind(NamedTuple):
-    """What requests are told apart by; ``model`` and ``backend`` are empty where no agent was asked."""
+    """What requests are told apart by: those for an answer by all of it, others have no model.
+
+    ``backend`` is the one that a request was led to, empty if it was led to none.
+    """
 
     route: str
     model: str
@@ -95,12 +97,15 @@ class Measures:
         started: float,
         took_s: float,
     ) -> None:
-        """Count a request for an answer; ``asked_for`` is the model of one that none has begun to serve."""
-        began = choices.began
-        if began is None:
+        """Count a request for an answer; ``asked_for`` is the model of one that was led to no backend."""
+        course = choices.course
+        if course.backend is None:
             model, backend = self.label_of(asked_for), ""
         else:
-            model, backend = self.models.real(began.model or AUTO_MODEL), began.backend.value
+            name, backend = course.model or AUTO_MODEL, course.backend.value
+            # Whatever the agent then failed at, it has not said that there is no such model.
+            taken = course.prompted_s is not None and outcome != NO_MODEL
+            model = self.models.real(name) if taken else self.label_of(name)
         self._tally(route, model, backend, outcome, sent_bytes).add(choices, started, took_s)
 
     def label_of(self, name: str) -> str:

@@ -13,10 +13,13 @@ from prometheus_client.registry import Collector
 
 from cursorpipe_core import Durations, DurationsSnapshot, __version__
 from cursorpipe_server.agent_metrics import agent_metrics
+from cursorpipe_server.errors import CODES, FAILURES
 from cursorpipe_server.families import Labels, counters, gauge, histograms
 from cursorpipe_server.keys import IN_FLIGHT, MEASURES
-from cursorpipe_server.measures import OK, Kind, Tally
+from cursorpipe_server.measures import Kind, Tally
 from cursorpipe_server.ops import current_snapshot
+from cursorpipe_server.outcomes import CLIENT_LEFT, OK
+from cursorpipe_server.routes import ANSWER_ROUTES
 
 _Tallies = Mapping[Kind, Tally]
 
@@ -56,6 +59,17 @@ def _requests(tallies: _Tallies) -> Iterator[Metric]:
         "Requests that are over. Outcome: ok, client_left or the code of the error.",
         Kind._fields,
         {kind: tally.requests for kind, tally in tallies.items()},
+    )
+    # Each outcome from the start: of a series that is born with its first failure, nothing has grown.
+    answers = Counter(dict.fromkeys((OK, CLIENT_LEFT, *CODES), 0))
+    for kind, tally in tallies.items():
+        if kind.route in ANSWER_ROUTES:
+            answers[kind.outcome] += tally.requests
+    yield counters(
+        "cursorpipe_answers_total",
+        "Requests for an answer that are over; failed: and by no mistake of their clients.",
+        ["outcome", "failed"],
+        {(code, "true" if code in FAILURES else "false"): count for code, count in answers.items()},
     )
     sent: Counter[Labels] = Counter()
     for kind, tally in tallies.items():

@@ -33,7 +33,7 @@ MODELS: dict[str, Schema] = {
 _READINESS: dict[str, Schema] = {
     "version": text("The version of cursorpipe."),
     "ready": {"type": "boolean", "description": "A request made now would be served."},
-    "reason": text("Why not, if not.", null=True),
+    "reason": text("Why not, if not, or why by no worker.", null=True),
     "strategy": one_of(Strategy, "Which backends serve."),
     "workers": list_of(ref("Worker"), "The agents that are kept alive."),
     "draining": count("Workers that have been replaced and finish what they have."),

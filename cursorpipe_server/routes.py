@@ -72,6 +72,9 @@ ROUTES = (
 #: The templates of those for whoever runs the server: they look often, and what they see is not themselves.
 OWN_ROUTES = frozenset(route.template for route in ROUTES if route.own)
 
+#: The templates of those that ask an agent for an answer.
+ANSWER_ROUTES = frozenset(route.template for route in ROUTES if route.method == "POST")
+
 _BY_HANDLER = {route.handler: route for route in ROUTES}
 _TEMPLATES = {route.handler: route.template for route in ROUTES}
 

@@ -16,7 +16,8 @@ from aiohttp_sse import EventSourceResponse
 
 from cursorpipe_core import CursorpipeError
 from cursorpipe_server.errors import error_frame, note_failure, words_of
-from cursorpipe_server.keys import CLIENT_LEFT, CODE, OUTCOME, PROBE, Probe
+from cursorpipe_server.keys import CODE, PROBE, Probe
+from cursorpipe_server.outcomes import CLIENT_LEFT
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ async def _send_all(
                 finally:
                     del request[PROBE]
     except ConnectionError:
-        request[OUTCOME], request[CODE] = "client left", CLIENT_LEFT
+        request[CODE] = CLIENT_LEFT
     except Exception as exc:
         note_failure(request, exc)
         logger.exception("an answer failed in mid-stream")

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from cursorpipe_core import __version__
-from cursorpipe_server.keys import ANSWER, CHOICES, CODE, STARTED
-from cursorpipe_server.measures import OK
+from cursorpipe_server.errors import FAILURES
+from cursorpipe_server.keys import CHOICES, MODEL, STARTED
+from cursorpipe_server.outcomes import OK
 from cursorpipe_server.routes import template_of
 from cursorpipe_server.trace_context import TRACE, TraceContext
 
@@ -41,7 +42,7 @@ class Tracing:
         self._provider = provider
         self._tracer = provider.get_tracer("cursorpipe", __version__)
 
-    def tell(self, request: web.Request, status: int | None, took_s: float) -> None:
+    def tell(self, request: web.Request, status: int | None, outcome: str, took_s: float) -> None:
         """Tell of a request that is over."""
         from opentelemetry.trace import SpanKind, Status, StatusCode  # noqa: PLC0415 — an extra
 
@@ -59,10 +60,11 @@ class Tracing:
                 **({} if status is None else {"http.response.status_code": status}),
             },
         )
-        if request[CODE] is not OK:
-            span.set_status(Status(StatusCode.ERROR, request[CODE]))
-            span.set_attribute("error.type", request[CODE])
-        if ANSWER in request:
+        if outcome != OK:
+            span.set_attribute("error.type", outcome)
+        if outcome in FAILURES:
+            span.set_status(Status(StatusCode.ERROR, outcome))
+        if CHOICES in request:
             self._tell_stages(request, span, at, started, started + took_s)
         span.end(at.ns(started + took_s))
 
@@ -80,18 +82,16 @@ class Tracing:
     ) -> None:
         from opentelemetry.trace import set_span_in_context  # noqa: PLC0415 — an extra
 
-        answer, choices = request[ANSWER], request[CHOICES]
-        span.set_attribute("gen_ai.request.model", answer.model)
-        if answer.backend is not None:
-            span.set_attribute("cursorpipe.backend", answer.backend)
+        choices = request[CHOICES]
+        course = choices.course
+        span.set_attribute("gen_ai.request.model", request[MODEL])
+        if course.backend is not None:
+            span.set_attribute("cursorpipe.backend", course.backend)
         if choices.usage is not None:
             span.set_attribute("gen_ai.usage.input_tokens", choices.usage.input_tokens)
             span.set_attribute("gen_ai.usage.output_tokens", choices.usage.output_tokens)
-        began = choices.began
-        placed = prompted = ended
-        if began is not None:
-            placed = min(ended, started + began.queued_s)
-            prompted = min(ended, started + began.prompted_s)
+        prompted = ended if course.prompted_s is None else min(ended, started + course.prompted_s)
+        placed = prompted if course.queued_s is None else min(prompted, started + course.queued_s)
         first_at = max(prompted, choices.first_text_at or ended)
         stages = (
             ("queue", started, placed),

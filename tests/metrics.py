@@ -35,6 +35,13 @@ class Samples:
             if sample.value
         }
 
+    def values(self, name: str, label: str) -> dict[str, set[float]]:
+        """Return every value that is told by this name, by one label."""
+        found: dict[str, set[float]] = {}
+        for sample in self._found(name, {}):
+            found.setdefault(sample.labels[label], set()).add(sample.value)
+        return found
+
     def _found(self, name: str, labels: dict[str, str]) -> list[Any]:
         return [
             sample

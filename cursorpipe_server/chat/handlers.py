@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from aiohttp import web
 
-from cursorpipe_core import Role
+from cursorpipe_core import Course, Role
 from cursorpipe_server.answering import send_answer, unheard
 from cursorpipe_server.body import read_body
 from cursorpipe_server.chat.schemas import ChatCompletionRequest
@@ -43,7 +43,8 @@ async def chat_completions(request: web.Request) -> web.StreamResponse:
             else:
                 wanted = replace(wanted, model=variant)
         names = unheard(server, router.route(body.model or None, tools=wanted.tool_use is not None), names)
-        sources = [router.complete(wanted) for _ in range(body.n or 1)]
-        choices = Choices(sources, ignored=names, mark=mark)
+        course = Course()
+        sources = [router.complete(wanted, course) for _ in range(body.n or 1)]
+        choices = Choices(sources, course, ignored=names, mark=mark)
         answer = ChatAnswer(body, choices, reasoning=server.reasoning, mark=mark)
         return await send_answer(request, answer, choices, streamed=bool(body.stream))

@@ -117,11 +117,6 @@ class ChatAnswer:
         #: Whether the caller knows calls in their older form only.
         self.legacy = is_legacy(body)
 
-    @property
-    def backend(self) -> str | None:
-        """The backend that serves this answer, once one does."""
-        return self._choices.backend
-
     async def frames(self) -> Frames:
         """Turn events into server-sent events, those of one batch joined; ends with `[DONE]`.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from cursorpipe_core import Course
 from cursorpipe_server.answering import send_answer, unheard
 from cursorpipe_server.body import read_body
 from cursorpipe_server.choices import Choices
@@ -27,5 +28,7 @@ async def text_completions(request: web.Request) -> web.StreamResponse:
             for one in wanted:
                 log_prompt(one.messages)
         names = unheard(server, router.route(body.model or None), ignored(body))
-        choices = Choices([router.complete(one) for one in wanted], ignored=names, mark=mark)
+        course = Course()
+        sources = [router.complete(one, course) for one in wanted]
+        choices = Choices(sources, course, ignored=names, mark=mark)
         return await send_answer(request, TextAnswer(body, choices), choices, streamed=bool(body.stream))

@@ -74,11 +74,6 @@ class TextAnswer:
         self._choices = choices
         self._include_usage = bool(body.stream_options and body.stream_options.include_usage)
 
-    @property
-    def backend(self) -> str | None:
-        """The backend that serves this answer, once one does."""
-        return self._choices.backend
-
     async def frames(self) -> Frames:
         """Turn events into server-sent events, those of one batch joined; ends with `[DONE]`."""
         writers = [around_pieces(self._frame(index, "\0")) for index in range(len(self._choices))]

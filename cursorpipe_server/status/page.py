@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from html import escape
 
-from cursorpipe_core import SlotState, WorkerSnapshot
+from cursorpipe_core import SlotState, Snapshot, WorkerSnapshot
 from cursorpipe_server.recent import BUCKET_S, Failure, Totals
 from cursorpipe_server.status import words
 from cursorpipe_server.status.charts import first_text_chart, requests_chart
@@ -26,6 +26,7 @@ _ICON = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 8 8'%3E"
     "%3Ccircle cx='4' cy='4' r='3.5' fill='{colour}'/%3E%3C/svg%3E"
 )
+_ICON_COLOURS = {"good": "%2317a05c", "wait": "%23c98a00", "bad": "%23d33a2f"}
 
 _PAGE = """\
 <!DOCTYPE html>
@@ -53,11 +54,11 @@ _PAGE = """\
 
 def render(facts: Facts) -> str:
     """Return the page."""
-    ready = facts.snapshot.ready
+    name, tone = _standing(facts.snapshot)
     return _PAGE.format(
         renew_s=RENEW_S,
-        title=f"cursorpipe: {'ready' if ready else 'not ready'}",
-        icon=_ICON.format(colour="%2317a05c" if ready else "%23d33a2f"),
+        title=f"cursorpipe: {name}",
+        icon=_ICON.format(colour=_ICON_COLOURS[tone]),
         style=STYLE,
         main=_main(facts),
         script=SCRIPT,
@@ -81,11 +82,18 @@ def _main(facts: Facts) -> str:
 
 def _header(facts: Facts) -> str:
     snapshot = facts.snapshot
-    state = _state("ready", "good") if snapshot.ready else _state("not ready", "bad")
+    state = _state(*_standing(snapshot))
     demo = '<span class="demo wait">demo: answers are not from Cursor</span>' if facts.demo else ""
     reason = f'<p class="reason">{escape(snapshot.reason)}</p>' if snapshot.reason else ""
     as_of = f"<small>as of {_time(facts.at, f'{facts.at:%H:%M:%S} UTC')}</small>"
     return f"<header><h1>cursorpipe</h1> {state} {demo} {as_of}{reason}</header>"
+
+
+def _standing(snapshot: Snapshot) -> tuple[str, str]:
+    """Return in a word how the server is, and the tone of it."""
+    if not snapshot.ready:
+        return "not ready", "bad"
+    return ("ready", "good") if snapshot.reason is None else ("ready without workers", "wait")
 
 
 def _served(facts: Facts) -> str:

@@ -305,6 +305,7 @@ async def test_doctor_ends_quietly_when_nobody_reads_on(start: Start, agent: Dem
         (["doctor", "--litellm", "http://localhost:99999"], "--litellm"),
         (["doctor", "--litellm", "http://localhost:abc"], "--litellm"),
         (["--json"], "--json"),
+        (["doctor", "--check"], "--check"),
         (["surgeon"], "surgeon"),
     ],
 )

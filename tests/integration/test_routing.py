@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cursorpipe_core import Began, CompletionRequest, Message, Role
+from cursorpipe_core import AgentCrashError, Backend, CompletionRequest, Course, Message, Role
 from cursorpipe_core.config import Permissions
 from cursorpipe_server.keys import ROUTER
 from tests.demo import DemoAgent
@@ -219,7 +219,7 @@ def _exists(path: str) -> bool:
 
 
 @pytest.mark.parametrize("model", [None, NAMED])
-async def test_an_answer_tells_how_long_its_request_waited_and_when_the_agent_had_it(
+async def test_a_request_tells_how_long_it_waited_and_when_the_agent_had_it(
     serve: Serve, model: str | None
 ) -> None:
     one_at_a_time = {"worker_concurrency": 1, "max_subprocesses": 1}
@@ -227,19 +227,37 @@ async def test_an_answer_tells_how_long_its_request_waited_and_when_the_agent_ha
     assert client.app is not None
     router = client.app[ROUTER]
 
-    async def began(text: str) -> Began:
-        events = router.complete(CompletionRequest([Message(Role.USER, text)], model))
-        first: Began | None = None
+    async def went(text: str) -> tuple[float, float]:
+        course = Course()
+        events = router.complete(CompletionRequest([Message(Role.USER, text)], model), course)
         async with aclosing(events) as batches:
             async for batch in batches:
-                if first is None:
-                    assert isinstance(batch[0], Began)
-                    first = batch[0]
-        assert first is not None
-        return first
+                assert batch
+        assert course.backend is (Backend.ACP if model is None else Backend.SUBPROCESS)
+        assert course.model == model
+        assert course.queued_s is not None
+        assert course.prompted_s is not None
+        return course.queued_s, course.prompted_s
 
     slow = "[[demo:markers marker=m count=4 ms=50]]"
-    first, second = await asyncio.gather(began(slow), began("hi"))
-    assert first.queued_s < 0.1 < second.queued_s
-    for each in (first, second):
-        assert each.queued_s <= each.prompted_s
+    first, second = await asyncio.gather(went(slow), went("hi"))
+    assert first[0] < 0.1 < second[0]
+    for queued_s, prompted_s in (first, second):
+        assert queued_s <= prompted_s
+
+
+@pytest.mark.parametrize(
+    ("model", "backend"), [(None, Backend.SUBPROCESS), (NAMED, Backend.SUBPROCESS)], ids=["auto", "named"]
+)
+async def test_a_request_that_fails_tells_where_it_was_tried_last(
+    serve: Serve, model: str | None, backend: Backend
+) -> None:
+    client = await serve()
+    assert client.app is not None
+    course = Course()
+    crash = Message(Role.USER, "[[demo:crash-before-first-chunk]]")
+    events = client.app[ROUTER].complete(CompletionRequest([crash], model), course)
+    with pytest.raises(AgentCrashError):
+        await anext(events)
+    assert (course.backend, course.model) == (backend, model)
+    assert course.prompted_s is not None

@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
-from cursorpipe_core import restarts
+from cursorpipe_core import Router, SupervisorSettings, restarts
 from cursorpipe_core.worker import AgentWorker
 from cursorpipe_server.keys import ROUTER
 from tests.demo import DemoAgent
@@ -25,9 +25,13 @@ async def workers(client: Client) -> list[dict[str, Any]]:
         return states
 
 
-async def wait_ready(client: Client, count: int) -> None:
+def router_of(client: Client) -> Router:
     assert client.app is not None
-    router = client.app[ROUTER]
+    return client.app[ROUTER]
+
+
+async def wait_ready(client: Client, count: int) -> None:
+    router = router_of(client)
     await until(lambda: sum(worker.state == "ready" for worker in router.snapshot().workers) == count)
 
 
@@ -145,6 +149,45 @@ async def test_a_worker_that_keeps_crashing_is_given_a_pause(
     assert len(agent.starts("acp")) == 4
 
 
+async def test_without_a_worker_auto_is_ready_to_serve_by_subprocesses(
+    serve: Serve, agent: DemoAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restarts, "SHORTEST_DELAY_S", 0.01)
+    agent.set(SCENARIO="other-protocol")
+    client = await serve(ready=False)
+    await until(lambda: router_of(client).snapshot().workers[0].state == "tripped")
+    async with client.get("/ready") as response:
+        told = await response.json()
+        assert response.status == 200
+        assert told["ready"]
+        assert "No worker stays alive" in told["reason"]
+    for model in ("auto", "composer-2.5"):
+        async with client.post(CHAT, json=ask("hi", model=model)) as response:
+            assert response.status == 200
+            assert response.headers["x-cursorpipe-backend"] == "subprocess"
+
+
+async def test_a_last_try_of_a_tripped_worker_keeps_nobody_waiting_who_need_not(
+    serve: Serve, agent: DemoAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restarts, "SHORTEST_DELAY_S", 0.01)
+    monkeypatch.setattr(restarts, "LONGEST_DELAY_S", 0.5)
+    agent.set(SCENARIO="other-protocol")
+    client = await serve(ready=False)
+    router = router_of(client)
+    await until(lambda: router.snapshot().workers[0].state == "tripped")
+    # The next try, and no other process, lasts longer than the test does.
+    before = len(agent.starts("acp"))
+    agent.set(SCENARIO="slow-start ms=600000 times=1")
+    router.adopt(agent.settings(startup_timeout_s=600), SupervisorSettings(workers=1, pool_size=1))
+    await agent.wait_for("start", mode="acp", count=before + 1)
+    assert router.snapshot().workers[0].state == "starting"
+    assert router.snapshot().ready
+    async with client.post(CHAT, json=ask("hi")) as response:
+        assert response.status == 200
+        assert response.headers["x-cursorpipe-backend"] == "subprocess"
+
+
 async def test_a_missing_login_trips_at_once_and_is_not_hammered(
     serve: Serve, agent: DemoAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,8 +209,7 @@ async def test_a_worker_that_was_given_up_serves_once_its_trouble_is_over(
     monkeypatch.setattr(restarts, "LONGEST_DELAY_S", 0.5)
     agent.set(SCENARIO=scenario)
     client = await serve(strategy="acp", ready=False)
-    assert client.app is not None
-    router = client.app[ROUTER]
+    router = router_of(client)
     await until(lambda: router.snapshot().workers[0].state == "tripped")
     await wait_ready(client, 1)
     assert "hi" in await answer(client, "hi")

@@ -14,6 +14,7 @@ from cursorpipe_core.completion import (
     Calls,
     CompletionEvent,
     CompletionRequest,
+    Course,
     Finish,
     FinishReason,
     TextDelta,
@@ -63,7 +64,13 @@ async def said(
     """Return the events that come of an answer, and the session in which it may have been corrected."""
     talk = Conversation(corrected)
     attempt = Attempt(
-        Backend.ACP, None, Prompt("hi"), CompletionRequest([]), clocks=Clocks(9, 9, 9), keep=True
+        Backend.ACP,
+        None,
+        Prompt("hi"),
+        CompletionRequest([]),
+        course=Course(),
+        clocks=Clocks(9, 9, 9),
+        keep=True,
     )
     attempt.dialogue = talk
 

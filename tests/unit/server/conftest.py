@@ -19,6 +19,7 @@ from cursorpipe_core import (
     Began,
     CompletionEvent,
     CompletionRequest,
+    Course,
     Finish,
     FinishReason,
     Model,
@@ -55,6 +56,8 @@ class ScriptedRouter:
         self.script: Iterable[Step] = [HELLO]
         self.asked: list[CompletionRequest] = []
         self.script_of: Callable[[], Iterable[Step]] = lambda: self.script
+        self.led_to: Backend | None = Backend.ACP
+        self.waited_s: tuple[float | None, float | None] = (None, None)
         self.open = 0
         self.closed = asyncio.Event()
         self.adopted: list[tuple[AgentSettings, SupervisorSettings]] = []
@@ -100,8 +103,12 @@ class ScriptedRouter:
         ignored = self.strategy is Strategy.ACP and model is not None
         return Route(Backend.ACP, None, ignored_model=ignored)
 
-    async def complete(self, request: CompletionRequest) -> AsyncGenerator[list[CompletionEvent], None]:
+    async def complete(
+        self, request: CompletionRequest, course: Course
+    ) -> AsyncGenerator[list[CompletionEvent], None]:
         self.asked.append(request)
+        course.backend, course.model = self.led_to, request.model
+        course.queued_s, course.prompted_s = self.waited_s
         self.open += 1
         try:
             for step in self.script_of():
@@ -110,6 +117,10 @@ class ScriptedRouter:
                 if isinstance(step, asyncio.Event):
                     await step.wait()
                 else:
+                    for began in step:
+                        if isinstance(began, Began):
+                            course.backend, course.model = began.backend, began.model
+                            course.prompted_s = course.prompted_s or 0.0
                     yield list(step)
         finally:
             self.open -= 1

@@ -25,7 +25,7 @@ LINE = AccessLine(
     tokens=(12, 34),
     estimated=True,
     tools="resumed",
-    outcome=None,
+    outcome="ok",
 )
 BARE = AccessLine(
     method="GET",
@@ -39,7 +39,7 @@ BARE = AccessLine(
     tokens=None,
     estimated=False,
     tools=None,
-    outcome="client left",
+    outcome="client_left",
 )
 
 
@@ -62,7 +62,7 @@ def test_a_request_is_one_line_for_people() -> None:
         "POST /v1/chat/completions 200 1500.0ms client=ann model=auto backend=acp first=250.0ms"
         " tokens=~12+34 tools=resumed"
     )
-    assert str(BARE) == "GET /health - 1.0ms client=- model=- backend=- (client left)"
+    assert str(BARE) == "GET /health - 1.0ms client=- model=- backend=- (client_left)"
 
 
 def test_a_line_has_its_time_level_and_request() -> None:
@@ -71,11 +71,31 @@ def test_a_line_has_its_time_level_and_request() -> None:
     assert "\x1b" not in text
 
 
-@pytest.mark.parametrize(("status", "colour"), [(200, "\x1b[32m"), (404, "\x1b[33m"), (502, "\x1b[31m")])
-def test_on_a_terminal_a_request_has_the_colour_of_its_status(status: int, colour: str) -> None:
-    text = LineFormatter(colours=True).format(record(LINE._replace(status=status)))
+@pytest.mark.parametrize(
+    ("status", "outcome", "colour"),
+    [
+        (200, "ok", "\x1b[32m"),
+        (404, "unknown_url", "\x1b[33m"),
+        (502, "network_error", "\x1b[31m"),
+        (200, "agent_crash", "\x1b[31m"),
+        (200, "client_left", "\x1b[33m"),
+        (None, "client_left", "\x1b[33m"),
+    ],
+)
+def test_on_a_terminal_a_request_has_the_colour_of_its_end(
+    status: int | None, outcome: str, colour: str
+) -> None:
+    text = LineFormatter(colours=True).format(record(LINE._replace(status=status, outcome=outcome)))
     assert f"{colour}INFO" in text
     assert text.count("\x1b[0m") == 2
+
+
+@pytest.mark.parametrize("colours", [False, True])
+def test_for_people_a_line_ends_with_the_trace_it_belongs_to(colours: bool) -> None:
+    traced = record(LINE)
+    traced.__dict__["trace_id"] = "4bf92f3577b34da6a3ce929d0e0e4736"
+    text = LineFormatter(colours=colours).format(traced)
+    assert text.endswith(f"{LINE} trace=4bf92f3577b34da6a3ce929d0e0e4736")
 
 
 def test_for_machines_a_line_is_one_object() -> None:
@@ -95,6 +115,7 @@ def test_for_machines_a_line_is_one_object() -> None:
         "backend": "acp",
         "first_text_ms": 250.0,
         "tools": "resumed",
+        "outcome": "ok",
         "input_tokens": 12,
         "output_tokens": 34,
         "tokens_estimated": True,
@@ -104,7 +125,7 @@ def test_for_machines_a_line_is_one_object() -> None:
 def test_what_is_not_known_is_left_out() -> None:
     found = json.loads(JsonFormatter().format(record(BARE)))
     assert not {"status", "model", "backend", "first_text_ms", "input_tokens", "tools"} & set(found)
-    assert found["outcome"] == "client left"
+    assert found["outcome"] == "client_left"
 
 
 def test_a_line_break_cannot_forge_a_line() -> None:

@@ -9,22 +9,27 @@ import pytest
 
 from cursorpipe_core import (
     AgentCrashError,
+    AuthenticationError,
     Backend,
     BackendHistory,
+    BacklogError,
     Began,
     DurationsSnapshot,
     Finish,
     FinishReason,
     History,
     QueueFullError,
+    RateLimitError,
     SlotState,
     TextDelta,
     ThoughtDelta,
     ToolsSnapshot,
+    UnknownModelError,
     Usage,
     WorkerSnapshot,
 )
 from cursorpipe_server.config import MetricsAuth
+from cursorpipe_server.errors import HTTP_ERRORS
 from cursorpipe_server.keys import IN_FLIGHT
 from tests.metrics import Client, Samples, scrape
 from tests.unit.server.conftest import BEGAN, FINISH, HELLO, MakeClient, ScriptedRouter, ask
@@ -67,7 +72,25 @@ async def test_what_nobody_served_has_the_name_of_a_model_of_the_list_only(
 ) -> None:
     router.script = [QueueFullError("full", retry_after=1)]
     await chat(client, **({} if asked_for is None else {"model": asked_for}))
-    assert await requests(client) == {(CHAT, label, "", "queue_full"): 1}
+    assert await requests(client) == {(CHAT, label, "acp", "queue_full"): 1}
+
+
+async def test_a_model_at_which_the_agent_failed_is_told_by_name(
+    client: Client, router: ScriptedRouter
+) -> None:
+    router.led_to, router.waited_s = Backend.SUBPROCESS, (0.1, 0.2)
+    router.script = [RateLimitError("No more today.")]
+    await chat(client, model="not-in-the-list")
+    assert await requests(client) == {(CHAT, "not-in-the-list", "subprocess", "rate_limited"): 1}
+
+
+async def test_a_model_that_the_agent_does_not_know_gets_no_label(
+    client: Client, router: ScriptedRouter
+) -> None:
+    router.led_to, router.waited_s = Backend.SUBPROCESS, (0.1, 0.2)
+    router.script = [UnknownModelError("made-up")]
+    await chat(client, model="made-up")
+    assert await requests(client) == {(CHAT, "other", "subprocess", "model_not_found"): 1}
 
 
 @pytest.mark.parametrize(
@@ -88,10 +111,38 @@ async def test_what_asks_no_agent_is_counted_by_its_route(
     assert await requests(client) == {(route, "", "", outcome): 1}
 
 
+async def test_every_outcome_of_an_answer_is_told_from_the_start(client: Client) -> None:
+    known = {"ok", "client_left", "internal_error", *(known.code for known in HTTP_ERRORS.values())}
+    answers = (await scrape(client)).values("cursorpipe_answers_total", "outcome")
+    assert answers == {outcome: {0} for outcome in known}
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "failed"),
+    [
+        (AgentCrashError("It died."), "agent_crash", "true"),
+        (AuthenticationError(), "auth_failed", "true"),
+        (QueueFullError("full"), "queue_full", "true"),
+        (ValueError("oops"), "internal_error", "true"),
+        (UnknownModelError("x"), "model_not_found", "false"),
+        (BacklogError("slow"), "client_too_slow", "false"),
+    ],
+)
+async def test_answers_that_fail_are_told_from_mistakes_of_clients(
+    client: Client, router: ScriptedRouter, error: Exception, outcome: str, failed: str
+) -> None:
+    router.script = [error]
+    await chat(client)
+    async with client.get("/v1/models"):
+        pass
+    answers = (await scrape(client)).told("cursorpipe_answers_total", "outcome", "failed")
+    assert answers == {(outcome, failed): 1}
+
+
 async def test_a_fault_of_ours_is_counted_as_one(client: Client, router: ScriptedRouter) -> None:
     router.script = [ValueError("oops")]
     await chat(client)
-    assert await requests(client) == {(CHAT, "auto", "", "internal_error"): 1}
+    assert await requests(client) == {(CHAT, "auto", "acp", "internal_error"): 1}
 
 
 async def test_a_failure_in_mid_stream_is_counted_though_the_status_was_200(

@@ -20,6 +20,7 @@ from cursorpipe_core import (
     Began,
     Calls,
     CompletionEvent,
+    Course,
     Finish,
     FinishReason,
     InvalidRequestError,
@@ -124,12 +125,12 @@ async def two_calls() -> AsyncGenerator[list[CompletionEvent], None]:
 
 
 def some_choices(count: int = 1) -> Choices:
-    return Choices([one_answer() for _ in range(count)], ignored=(), mark=lambda _: None)
+    return Choices([one_answer() for _ in range(count)], Course(), ignored=(), mark=lambda _: None)
 
 
 def calling(**members: Any) -> ChatAnswer:
     body = ChatCompletionRequest.model_validate(chat(**members))
-    choices = Choices([two_calls()], ignored=(), mark=lambda _: None)
+    choices = Choices([two_calls()], Course(), ignored=(), mark=lambda _: None)
     return ChatAnswer(body, choices, reasoning=True, mark=lambda _: None)
 
 
@@ -482,7 +483,7 @@ def test_the_event_that_ends_a_failed_stream_is_described() -> None:
 async def test_the_headers_of_a_real_answer_are_described(
     operation: Mapping[str, Any], way: ToolWay | None
 ) -> None:
-    choices = Choices([one_answer(way)], ignored=("temperature",), mark=lambda _: None)
+    choices = Choices([one_answer(way)], Course(), ignored=("temperature",), mark=lambda _: None)
     async for _ in choices.read():
         pass
     headers = choices.headers(whole=True)

@@ -161,6 +161,14 @@ async def test_an_error_is_told_in_words_with_its_request(client: Client, router
     assert shown.startswith("agent_crash /v1/chat/completions · 0 s ago · 3 times · mine-2")
 
 
+async def test_what_a_client_did_wrong_is_told_and_is_no_failure(client: Client) -> None:
+    async with client.post(CHAT, json={"messages": []}) as response:
+        assert response.status == 400
+    told = await told_of(client, 1)
+    assert told["windows"][0]["failed"] == 0
+    assert [error["code"] for error in told["errors"]] == ["invalid_value"]
+
+
 async def test_an_error_in_mid_stream_is_told_too(client: Client, router: ScriptedRouter) -> None:
     router.script = [HELLO[:2], AgentCrashError("The agent ended.")]
     async with client.post(CHAT, json=ask(stream=True)) as response:
@@ -259,6 +267,13 @@ async def test_the_page_says_in_its_title_and_on_top_that_nothing_can_be_served(
     # Said once, where it is read first.
     assert shown.words.count(str(error)) == 1
     assert shown.words.count("see above") == 2
+
+
+async def test_the_page_says_on_top_that_no_worker_serves(client: Client, router: ScriptedRouter) -> None:
+    router.state = replace(router.state, reason="No worker stays alive. It crashed.")
+    shown = await page(client)
+    assert "<title>cursorpipe: ready without workers</title>" in shown.text
+    assert "No worker stays alive. It crashed." in shown.words
 
 
 async def test_an_empty_page_says_so(client: Client) -> None:

@@ -122,7 +122,7 @@ async def test_a_client_that_leaves_is_noted_and_is_no_error(
     (await client.post(CHAT, json=ask(stream=True))).close()
     await asyncio.wait_for(router.closed.wait(), 1)
     await client.close()
-    assert "(client left)" in caplog.text
+    assert "(client_left)" in caplog.text
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 

@@ -17,6 +17,7 @@ from pytest_aiohttp.plugin import AiohttpClient
 from cursorpipe_core import (
     AgentCrashError,
     AgentSettings,
+    AgentTimeoutError,
     Backend,
     Began,
     Finish,
@@ -71,8 +72,9 @@ def _as_router(router: ScriptedRouter) -> Router:
 
 async def test_a_request_is_a_span_with_its_stages(traced: Traced, router: ScriptedRouter) -> None:
     gate = asyncio.Event()
+    router.waited_s = 1e-6, 2e-6
     router.script = [
-        [Began(Backend.ACP, None, queued_s=1e-6, prompted_s=2e-6)],
+        [Began(Backend.ACP, None)],
         gate,
         [TextDelta(["Hi"])],
         [Usage(3, 2, estimated=True), Finish(FinishReason.STOP)],
@@ -100,6 +102,38 @@ async def test_a_request_is_a_span_with_its_stages(traced: Traced, router: Scrip
         assert span.parent is not None
         assert span.parent.span_id == whole.context.span_id
     assert (stages[2].start_time or 0) <= opened_at <= (stages[2].end_time or 0), "the wait is in its stage"
+
+
+@pytest.mark.parametrize(
+    ("waited_s", "stages"),
+    [
+        ((None, None), ["queue"]),
+        ((1e-6, None), ["queue", "session"]),
+        ((1e-6, 2e-6), ["queue", "session", "first text"]),
+    ],
+)
+async def test_a_request_that_fails_has_the_stages_it_came_to(
+    traced: Traced,
+    router: ScriptedRouter,
+    waited_s: tuple[float | None, float | None],
+    stages: list[str],
+) -> None:
+    router.waited_s = waited_s
+    router.script = [AgentTimeoutError("first event", 60)]
+    async with traced.client.post(CHAT, json=ask()) as response:
+        assert response.status == 504
+    *told, whole = await traced.spans(len(stages) + 1)
+    assert [span.name for span in told] == stages
+    assert told[-1].end_time == whole.end_time
+    assert (whole.attributes or {})["cursorpipe.backend"] == "acp"
+
+
+async def test_what_its_client_did_wrong_is_no_error_of_the_server(traced: Traced) -> None:
+    async with traced.client.post(CHAT, json={"messages": []}) as response:
+        assert response.status == 400
+    (span,) = await traced.spans(1)
+    assert span.status.status_code is StatusCode.UNSET
+    assert (span.attributes or {})["error.type"] == "invalid_value"
 
 
 async def test_a_span_belongs_to_the_callers_trace(traced: Traced) -> None:
