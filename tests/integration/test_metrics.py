@@ -54,7 +54,7 @@ async def test_requests_of_known_kinds_make_exactly_the_expected_samples(serve: 
     assert answers(samples) == {
         ("auto", "acp", "ok"): 4,
         (NAMED, "subprocess", "ok"): 2,
-        ("other", "", "model_not_found"): 1,
+        ("other", "subprocess", "model_not_found"): 1,
         ("auto", "acp", "agent_crash"): 1,
     }
     assert samples.total("cursorpipe_requests_total", route=CHAT, outcome="invalid_value") == 1
