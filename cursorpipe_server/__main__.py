@@ -16,13 +16,16 @@ from typing import Any
 
 from cursorpipe_core import SettingsError, __version__, demo_agent_settings
 from cursorpipe_server.config import LogLevel, Settings, load_settings, settings_table
+from cursorpipe_server.env_file import default_env_file
 from cursorpipe_server.hangup import outlive_hangups
 from cursorpipe_server.listening import ListenError
 from cursorpipe_server.log import configure_logging, set_log_level
 from cursorpipe_server.serve import serve
 
-#: The exit status of a command line, a setting or a port that cannot be used.
+#: The exit status of a command line or a setting that stays wrong until somebody changes it.
 USAGE_ERROR = 2
+#: That of a port or a directory that cannot be used now, and may be by the next start.
+UNAVAILABLE = 1
 #: New objects between two looks for cycles among them. Python's 700 are what a few dozen requests at a time
 #: come to, none of which leaves a cycle: looking for them there took a tenth of a request.
 NEW_OBJECTS = 10_000
@@ -37,9 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # What a terminal's encoding lacks must not cost the line: it may be the warning of an open port.
             stream.reconfigure(errors="backslashreplace")
     options = _options(arguments)
-    read = _settings_reader(options)
     examines = options.check or options.command == DOCTOR
     try:
+        read = _settings_reader(options)
         settings = read()
         configure_logging(settings.server.log_level, settings.server.log_format)
         with contextlib.suppress(KeyboardInterrupt):
@@ -60,9 +63,9 @@ def _serve(settings: Settings, read: Callable[[], Settings]) -> int:
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(serve(settings, read, attended=attended))
-    except ListenError as exc:
+    except (ListenError, SettingsError) as exc:
         print(f"cursorpipe: {exc}", file=sys.stderr)
-        return USAGE_ERROR
+        return UNAVAILABLE
     return 0
 
 
@@ -88,9 +91,8 @@ def _settings_reader(options: argparse.Namespace) -> Callable[[], Settings]:
         name: value for name in ("host", "port") if (value := getattr(options, name)) is not None
     }
     agent = demo_agent_settings() if options.demo else {}
-    found = Path.cwd() / ".env"
     # Once there, it must stay: without it, a reload would take the tokens for given up.
-    env_file = options.env_file or (found if found.is_file() else None)
+    env_file = options.env_file or default_env_file()
     return lambda: load_settings(env_file, server=server, agent=agent)
 
 

@@ -15,6 +15,7 @@ from dotenv import dotenv_values
 from environs import EnvValidationError, FileAwareEnv, validate
 
 from cursorpipe_core import AgentSettings, SettingsError, SettingSpec, SupervisorSettings, setting, specs
+from cursorpipe_server.env_file import default_env_file, mistakes_in, reading
 from cursorpipe_server.origins import AllowedOrigins, read_hosts, read_origins
 from cursorpipe_server.tokens import Tokens, read_tokens
 
@@ -206,16 +207,15 @@ def load_settings(
     one. An empty variable counts as not set; `NAME_FILE` names a file that holds the value. ``server`` and
     ``agent`` replace fields, for what the command line sets. Raises SettingsError with every mistake.
     """
-    if env_file is not None and not env_file.is_file():
-        raise SettingsError(f"there is no file of settings '{env_file}'")
-    path = env_file or Path.cwd() / ".env"
+    path = env_file or default_env_file()
     env = SettingsEnv(eager=False, strip_whitespace=True)
-    # Only ever this one file: the search upwards would find some other project's.
-    try:
-        env.read_env(path, recurse=False)
-    except (OSError, UnicodeDecodeError) as exc:
-        raise SettingsError(f"the file of settings '{path}' cannot be read ({exc})") from exc
     mistakes: dict[str, str] = {}
+    if path is not None:
+        with reading(path):
+            if not path.is_file():
+                raise SettingsError(f"there is no file of settings '{path}'")
+            mistakes.update(mistakes_in(path, _names()))
+            env.read_env(path, recurse=False)
     given: dict[str, str] = {}
     values = {cls: _read(cls, env, given, mistakes) for cls in SETTINGS_CLASSES}
     try:
@@ -235,7 +235,7 @@ def load_settings(
         mistakes["CURSORPIPE_WORKSPACE"] = f"'{workspace}' is not a directory."
     if mistakes:
         raise SettingsError("\n".join(f"{name}: {text}" for name, text in mistakes.items()))
-    _warn_of_unknown({*os.environ, *dotenv_values(path)})
+    _warn_of_unknown({*os.environ, *(dotenv_values(path) if path is not None else ())})
     return Settings(
         server=ServerSettings(**{**values[ServerSettings], **(server or {})}),
         agent=AgentSettings(**{**values[AgentSettings], **(agent or {})}),
@@ -299,11 +299,17 @@ def _parse(env: SettingsEnv, name: str, spec: SettingSpec, kind: type) -> Any:
     return getattr(env, kind.__name__)(name, None, validate=check)
 
 
+def _names() -> set[str]:
+    """Return every variable that sets something, or names a file that does."""
+    names = {name for row in settings_table() for name in row.names}
+    return names | {f"{name}{FILE_SUFFIX}" for name in names}
+
+
 def _warn_of_unknown(names: set[str]) -> None:
     """Log the variables that look like settings but are none."""
-    known = {name for row in settings_table() for name in row.names}
+    known = _names()
     for name in sorted(names):
-        if name.startswith(PREFIX) and name.removesuffix(FILE_SUFFIX) not in known:
+        if name.startswith(PREFIX) and name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             logger.warning("%s is no setting%s", name, f"; did you mean {near[0]}?" if near else "")
 

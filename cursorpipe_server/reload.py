@@ -9,7 +9,6 @@ from typing import Any
 
 from cursorpipe_core import Router, SettingsError, specs
 from cursorpipe_server.config import LogLevel, Settings
-from cursorpipe_server.greeting import is_open
 from cursorpipe_server.live import LiveSettings
 from cursorpipe_server.log import set_log_level
 
@@ -47,7 +46,7 @@ def reload(live: LiveSettings, router: Router, read: Callable[[], Settings]) -> 
     live.adopt(new)
     router.adopt(new.agent, new.supervision)
     _tell(change)
-    if is_open(new) and not is_open(old):
+    if old.server.tokens() and not new.server.tokens():
         logger.warning("SIGHUP: listening on %s without a token from now on", new.server.host)
     set_log_level(new.server.log_level)
 

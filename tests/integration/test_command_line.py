@@ -156,7 +156,7 @@ async def test_a_port_that_is_taken_is_named_and_no_agent_is_started(start: Star
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         program = await start("--demo", CURSORPIPE_PORT=port)
-        assert await program.exit_status() == 2
+        assert await program.exit_status() == 1
     assert "CURSORPIPE_PORT" in program.complaint
     assert port in program.complaint
     assert len(program.complaint.splitlines()) == 1
@@ -165,7 +165,7 @@ async def test_a_port_that_is_taken_is_named_and_no_agent_is_started(start: Star
 
 async def test_a_host_that_is_not_ours_is_named(start: Start) -> None:
     program = await start("--demo", "--host", "192.0.2.1", "--port", "0")
-    assert await program.exit_status() == 2
+    assert await program.exit_status() == 1
     assert "CURSORPIPE_HOST" in program.complaint
 
 

@@ -114,7 +114,7 @@ async def test_a_state_directory_that_cannot_be_used_keeps_the_server_from_start
 ) -> None:
     (tmp_path / "file").touch()
     program = await start("--demo", "--port", "0", CURSORPIPE_STATE_DIR=str(tmp_path / "file"))
-    assert await program.exit_status() == 2
+    assert await program.exit_status() == 1
     assert "CURSORPIPE_STATE_DIR" in program.complaint
     assert "Traceback" not in program.complaint
 
