@@ -64,6 +64,7 @@ from cursorpipe_core.errors import (
     UnknownModelError,
 )
 from cursorpipe_core.finding import Finding, Remedy, Status, broken, doubtful, fine
+from cursorpipe_core.habitat import AGENT_VARIABLES
 from cursorpipe_core.preflight import preflight
 from cursorpipe_core.router import Route, Router
 from cursorpipe_core.snapshot import (
@@ -79,6 +80,7 @@ from cursorpipe_core.tools import Tool, ToolSet
 from cursorpipe_core.version import __version__
 
 __all__ = [
+    "AGENT_VARIABLES",
     "AUTO_MODEL",
     "Address",
     "AgentCrashError",

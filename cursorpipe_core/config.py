@@ -358,6 +358,19 @@ class SupervisorSettings:
         least=1,
         doc="Seconds an agent that has called tools of its caller's waits for their results.",
     )
+    tool_park_max: int = setting(
+        "CURSORPIPE_TOOL_PARK_MAX",
+        default=64,
+        least=1,
+        doc="Turns that may wait for the results of their tools at the same time; each holds a session. One "
+        "more is answered with 429.",
+    )
+    tool_park_max_per_client: int = setting(
+        "CURSORPIPE_TOOL_PARK_MAX_PER_CLIENT",
+        default=8,
+        least=1,
+        doc="How many of those may be of one client. All users of a proxy with one token are one client.",
+    )
     worker_max_sessions: int = setting(
         "CURSORPIPE_WORKER_MAX_SESSIONS",
         default=500,

@@ -106,6 +106,8 @@ async def _check_tools(
     finally:
         await sessions.close()
     seconds = time.monotonic() - started_at
+    if not worker.serves:
+        return _skipped("tools", "acp-turn")
     if channel is not None:
         return fine("tools", f"reach the agent by MCP: {channel}", seconds=seconds)
     detail = "The agent asks for none that it is offered over MCP."

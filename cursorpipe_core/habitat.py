@@ -18,7 +18,7 @@ from cursorpipe_core.orphans import MARK
 
 #: What a child may see of the server's environment: what programs need to run at all, locale, proxy and
 #: CA settings, and what finds the CLI's stored login (CLI contract §2). Everything else stays here.
-ALLOWED_VARIABLES = frozenset(
+AGENT_VARIABLES = frozenset(
     {
         *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TERM"),
         *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "NODE_USE_ENV_PROXY"),
@@ -115,7 +115,7 @@ async def habitat(settings: AgentSettings, instance: Instance) -> AsyncIterator[
 
 
 def _inherited(settings: AgentSettings) -> dict[str, str]:
-    allowed = ALLOWED_VARIABLES.union(settings.agent_env)
+    allowed = AGENT_VARIABLES.union(settings.agent_env)
     return {
         name: value
         for name, value in os.environ.items()

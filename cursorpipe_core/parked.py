@@ -13,9 +13,6 @@ from cursorpipe_core.errors import QueueFullError
 
 logger = logging.getLogger(__name__)
 
-#: Turns of one owner, and of all, that may wait at the same time: each holds a session of an agent.
-MAX_PER_OWNER = 8
-MAX_PARKED = 64
 #: Seconds after which it makes sense to ask again when too many wait.
 RETRY_AFTER_S = 30.0
 
@@ -59,9 +56,15 @@ class ParkedTurns(Generic[Thing]):
     Leaving ends all of them.
     """
 
-    def __init__(self, end: Callable[[Thing], None], *, timeout_s: float) -> None:
-        """Keep turns for ``timeout_s`` seconds at most; ``end`` ends one that is not fetched."""
+    def __init__(
+        self, end: Callable[[Thing], None], *, timeout_s: float, most: int, most_per_owner: int
+    ) -> None:
+        """Keep turns for ``timeout_s`` seconds; ``end`` ends one that is not fetched.
+
+        ``most``, and ``most_per_owner``: how many at the same time.
+        """
         self.timeout_s = timeout_s
+        self._most, self._most_per_owner = most, most_per_owner
         self._end = end
         self.counts = ParkedCounts()
         self._entries: dict[str, _Entry[Thing]] = {}
@@ -75,7 +78,7 @@ class ParkedTurns(Generic[Thing]):
 
         Its oldest one to spare makes room.
         """
-        if len(self._entries) >= MAX_PARKED or self._owners[owner] >= MAX_PER_OWNER:
+        if len(self._entries) >= self._most or self._owners[owner] >= self._most_per_owner:
             for key, entry in self._entries.items():
                 if entry.spare and entry.owner == owner:
                     self.counts.expired += 1

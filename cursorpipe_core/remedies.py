@@ -76,8 +76,8 @@ STATUS_FAILS = Remedy("status_fails", "Run `agent status` by hand as this user; 
 # -- what Cursor says
 NETWORK_DOWN = Remedy(
     "network_down",
-    "See that this machine reaches api2.cursor.sh on port 443: DNS, firewall, and HTTPS_PROXY if there is a "
-    "proxy.",
+    "See that this machine reaches api2.cursor.sh on port 443: DNS, firewall, and, if there is a proxy, "
+    "HTTPS_PROXY in the server's environment, which its file of settings is no part of.",
 )
 RATE_LIMITED = Remedy(
     "rate_limited", "Wait, or see the plan and its spend limit in Cursor's dashboard, under usage."

@@ -85,7 +85,12 @@ class ToolTurns:
         self._grouping = Grouping()
         self._channels = Channels(may_approve=agent.private_config, may_write=not agent.workspace)
         self._sessions = ToolSessions(bridge, self._channels)
-        self._parked: ParkedTurns[ToolTurn] = ParkedTurns(self.end, timeout_s=settings.tool_park_timeout_s)
+        self._parked: ParkedTurns[ToolTurn] = ParkedTurns(
+            self.end,
+            timeout_s=settings.tool_park_timeout_s,
+            most=settings.tool_park_max,
+            most_per_owner=settings.tool_park_max_per_client,
+        )
         self._running: dict[str, tuple[ToolTurn, str]] = {}
         self._counts = ToolCounts()
         self._stack = AsyncExitStack()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -14,7 +14,15 @@ from typing import Any
 from dotenv import dotenv_values
 from environs import EnvValidationError, FileAwareEnv, validate
 
-from cursorpipe_core import AgentSettings, SettingsError, SettingSpec, SupervisorSettings, setting, specs
+from cursorpipe_core import (
+    AGENT_VARIABLES,
+    AgentSettings,
+    SettingsError,
+    SettingSpec,
+    SupervisorSettings,
+    setting,
+    specs,
+)
 from cursorpipe_server.env_file import default_env_file, mistakes_in, reading
 from cursorpipe_server.origins import AllowedOrigins, read_hosts, read_origins
 from cursorpipe_server.tokens import Tokens, read_tokens
@@ -235,7 +243,9 @@ def load_settings(
         mistakes["CURSORPIPE_WORKSPACE"] = f"'{workspace}' is not a directory."
     if mistakes:
         raise SettingsError("\n".join(f"{name}: {text}" for name, text in mistakes.items()))
-    _warn_of_unknown({*os.environ, *(dotenv_values(path) if path is not None else ())})
+    in_file = set(dotenv_values(path)) if path is not None else set()
+    _warn_of_unknown(in_file.union(os.environ))
+    _warn_of_unseen(in_file, values[AgentSettings].get("agent_env", ()))
     return Settings(
         server=ServerSettings(**{**values[ServerSettings], **(server or {})}),
         agent=AgentSettings(**{**values[AgentSettings], **(agent or {})}),
@@ -312,6 +322,12 @@ def _warn_of_unknown(names: set[str]) -> None:
         if name.startswith(PREFIX) and name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             logger.warning("%s is no setting%s", name, f"; did you mean {near[0]}?" if near else "")
+
+
+def _warn_of_unseen(in_file: set[str], wanted: Iterable[str]) -> None:
+    """Log what the file has for the agents, which see of it what is a setting and nothing else."""
+    for name in sorted(in_file.intersection(AGENT_VARIABLES.union(wanted)).difference(os.environ)):
+        logger.warning("%s in the file of settings reaches no agent; set it in the environment", name)
 
 
 def _as_text(default: object) -> str:

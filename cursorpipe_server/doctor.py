@@ -16,7 +16,9 @@ from cursorpipe_server.findings import Report, as_json, overall, short_line
 from cursorpipe_server.litellm import check_litellm
 from cursorpipe_server.surroundings import check_open_files, check_port, check_token
 
-WRONG_SETTINGS = Remedy("wrong_settings", "Correct the variables that are named, in the environment or .env.")
+WRONG_SETTINGS = Remedy(
+    "wrong_settings", "Correct what is named, in the environment or the file of settings."
+)
 
 
 async def look_at_everything(settings: Settings, litellm: str | None) -> AsyncGenerator[Finding, None]:
@@ -27,7 +29,7 @@ async def look_at_everything(settings: Settings, litellm: str | None) -> AsyncGe
     ):
         async for finding in findings:
             yield finding
-    yield await asyncio.to_thread(check_port, settings.server)
+    yield await check_port(settings.server)
     yield check_token(settings)
     yield check_open_files(settings.supervision)
     if litellm is not None:

@@ -49,8 +49,8 @@ async def check_litellm(address: str) -> Finding:
         async with aiohttp.ClientSession(timeout=timeout) as session:
             status, text = await _get(session, base / "health" / "liveliness")
             ready_status, readiness = await _get(session, base / "health" / "readiness")
-    except aiohttp.ClientSSLError as exc:
-        return broken("litellm", f"{shown}: {type(exc).__name__}.", BAD_CERTIFICATE)
+    except aiohttp.ClientSSLError:
+        return broken("litellm", f"{shown} speaks no TLS that this machine trusts.", BAD_CERTIFICATE)
     except TimeoutError:
         return broken("litellm", f"{shown} does not answer within {ANSWER_WITHIN_S:g}s.", SILENT)
     except (aiohttp.ClientError, OSError, UnicodeError) as exc:  # the last: a name that cannot be one

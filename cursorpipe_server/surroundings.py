@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import ipaddress
@@ -9,7 +10,9 @@ import resource
 import socket
 from pathlib import Path
 
+import aiohttp
 import psutil
+from yarl import URL
 
 from cursorpipe_core import Finding, Remedy, Strategy, SupervisorSettings, ToolsMode, broken, doubtful, fine
 from cursorpipe_server.config import ServerSettings, Settings
@@ -41,21 +44,33 @@ WEAK_TOKEN = Remedy("weak_token", "Take one that nobody guesses, such as `openss
 FEW_FILES = Remedy(
     "few_files",
     "Raise it by `ulimit -n` where the server is started, LimitNOFILE= in a systemd unit or `ulimits` in a "
-    "compose file; or lower CURSORPIPE_MAX_QUEUE.",
+    "compose file; or lower CURSORPIPE_MAX_QUEUE and CURSORPIPE_WORKER_CONCURRENCY.",
 )
 
 #: Files that are open whatever is served: the program, its log, its state.
 FILES_AT_REST = 64
 #: Files of an agent process: its three pipes, and what tells of its end.
 FILES_OF_AN_AGENT = 4
+#: Seconds that what has the port may take to say what it is.
+ANSWER_WITHIN_S = 2.0
+#: What the server's answer to `GET /ready` has, whatever else it may have.
+_OUR_MEMBERS = frozenset({"version", "ready", "strategy", "workers"})
 #: What stands for every address.
 _ALL = frozenset({str(ipaddress.IPv4Address(0)), str(ipaddress.IPv6Address(0))})
 #: What the program is called on a command line.
 _OUR_NAMES = frozenset({"cursorpipe-server", "cursorpipe_server"})
 
 
-def check_port(server: ServerSettings) -> Finding:
-    """Listen as the server would, for a moment."""
+async def check_port(server: ServerSettings) -> Finding:
+    """Listen as the server would, for a moment; if it cannot, see what does."""
+    finding = await asyncio.to_thread(_look_at_port, server)
+    # The service's own user is not told of it either: the unit gives it a user namespace of its own.
+    if finding.failed and finding.remedy is PORT_HELD and await _is_served(server):
+        return doubtful("port", f"{server.port} is in use by a cursorpipe.", ALREADY_SERVED)
+    return finding
+
+
+def _look_at_port(server: ServerSettings) -> Finding:
     host, port = server.host, server.port
     if port == 0:
         return fine("port", f"any free one on {host}")
@@ -74,7 +89,8 @@ def check_token(settings: Settings) -> Finding:
             return doubtful("token", f"None is set, and {host} can be reached from elsewhere.", OPEN_TO_ALL)
         return fine("token", f"none, and only this machine reaches {host}")
     if tokens.weak:
-        return doubtful("token", f"Easily guessed: {', '.join(tokens.weak)}.", WEAK_TOKEN)
+        which = "the only one" if len(tokens) == 1 else ", ".join(tokens.weak)
+        return doubtful("token", f"Easily guessed: {which}.", WEAK_TOKEN)
     return fine("token", "one is set" if len(tokens) == 1 else f"{len(tokens)} are set")
 
 
@@ -85,7 +101,10 @@ def check_open_files(supervision: SupervisorSettings) -> Finding:
         return fine("files", "no limit of open files")
     needed = files_needed(supervision)
     detail = f"{limit} may be open, {needed} are needed under full load"
-    return fine("files", detail) if limit >= needed else doubtful("files", f"{detail}.", FEW_FILES)
+    if limit >= needed:
+        return fine("files", detail)
+    starts = limit >= FILES_AT_REST + supervision.workers * FILES_OF_AN_AGENT
+    return (doubtful if starts else broken)("files", f"{detail}.", FEW_FILES)
 
 
 def files_needed(supervision: SupervisorSettings) -> int:
@@ -119,12 +138,25 @@ def _no_port(error: ListenError, host: str, port: int) -> Finding:
 def _taken(host: str, port: int) -> Finding:
     holder = _holder(host, port)
     if holder is None:
-        return broken("port", f"{port} is in use by a program of another user.", PORT_HELD)
+        return broken("port", f"{port} is in use by a program that this user may not see.", PORT_HELD)
     name, pid, ours = holder
     detail = f"{port} is in use by {name}, process {pid}."
     if ours:
         return doubtful("port", detail, ALREADY_SERVED)
     return doubtful("port", detail, PORT_HELD) if pid == 1 else broken("port", detail, PORT_TAKEN)
+
+
+async def _is_served(server: ServerSettings) -> bool:
+    """Whether what listens there answers as this server does."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.host, server.host)  # noqa: S104 — to connect
+    url = URL.build(scheme="http", host=host, port=server.port, path="/ready")
+    timeout = aiohttp.ClientTimeout(total=ANSWER_WITHIN_S)
+    try:
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
+            answer = await response.json()
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+        return False
+    return isinstance(answer, dict) and answer.keys() >= _OUR_MEMBERS
 
 
 def _holder(host: str, port: int) -> tuple[str, int, bool] | None:

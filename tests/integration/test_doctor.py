@@ -123,6 +123,16 @@ async def test_a_broken_agent_is_told_by_its_cause(
     assert earlier == [name], "the cause comes first"
 
 
+async def test_an_agent_that_died_of_its_turn_is_asked_for_no_tools(agent: DemoAgent, bridge: Bridge) -> None:
+    agent.set(SCENARIO="crash-before-first-chunk")
+    found = await look(agent.settings(), bridge, until="tools", tools=ToolsMode.AUTO)
+    assert cause_of(found, "acp-turn") == "acp_turn_fails"
+    assert (found["tools"].status, found["tools"].detail) == (
+        Status.SKIPPED,
+        "not tried, because of: acp-turn",
+    )
+
+
 def test_they_are_told_apart() -> None:
     assert len({cause for *_, cause in BROKEN}) == len(BROKEN) >= 10
 

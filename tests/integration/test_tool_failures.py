@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cursorpipe_core import ToolsMode, parked
+from cursorpipe_core import ToolsMode
 from cursorpipe_server.keys import ROUTER
 from tests.demo import DemoAgent
 from tests.integration.conftest import CHAT, Client, Serve
@@ -220,8 +220,8 @@ async def test_a_turn_does_not_end_with_the_response_that_told_its_calls(serve: 
 
 
 async def test_only_so_many_turns_wait_for_one_caller(serve: Serve) -> None:
-    client = await serve(api_key="key", supervision={"max_queue": 100})
-    for _ in range(parked.MAX_PER_OWNER):
+    client = await serve(api_key="key", supervision={"tool_park_max_per_client": 3})
+    for _ in range(3):
         await called(client)
     body = {"messages": [{"role": "user", "content": ONE_CALL}], "tools": TOOLS}
     async with client.post(CHAT, json=body) as response:
@@ -233,9 +233,8 @@ async def test_only_so_many_turns_wait_for_one_caller(serve: Serve) -> None:
     assert tools_of(client).refused == 1
 
 
-async def test_only_so_many_turns_wait_in_all(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parked, "MAX_PARKED", 3)
-    client = await serve(api_key="key")
+async def test_only_so_many_turns_wait_in_all(serve: Serve) -> None:
+    client = await serve(api_key="key", supervision={"tool_park_max": 3})
     for number in range(3):
         await called(client, **{"x-api-key": str(number)})
     body = {"messages": [{"role": "user", "content": ONE_CALL}], "tools": TOOLS}
@@ -320,11 +319,11 @@ async def test_without_acp_tools_are_offered_in_the_prompt(serve: Serve, tools: 
 
 
 async def test_who_only_wants_the_arguments_of_a_forced_call_is_never_refused(serve: Serve) -> None:
-    client = await serve(api_key="key")
-    for _ in range(parked.MAX_PER_OWNER + 2):
+    client = await serve(api_key="key", supervision={"tool_park_max_per_client": 3})
+    for _ in range(5):
         talk = loop(client, ONE_CALL, tool_choice="required")
         assert (await talk.once())["tool_calls"]
-    assert tools_of(client).parked == parked.MAX_PER_OWNER
+    assert tools_of(client).parked == 3
     assert tools_of(client).refused == 0
     talk.answer(talk.messages[-1]["tool_calls"])
     await talk.once(tool_choice="auto")

@@ -6,8 +6,11 @@ from collections.abc import Callable, Collection, Iterator
 import pytest
 
 from cursorpipe_core.errors import QueueFullError
-from cursorpipe_core.parked import MAX_PARKED, MAX_PER_OWNER, RETRY_AFTER_S, ParkedTurns
+from cursorpipe_core.parked import RETRY_AFTER_S, ParkedTurns
 from tests.waiting import until
+
+MOST = 12
+MOST_PER_OWNER = 5
 
 
 class Waiting:
@@ -27,7 +30,7 @@ def ended() -> list[Waiting]:
 
 @pytest.fixture
 async def parked(ended: list[Waiting]) -> ParkedTurns[Waiting]:
-    return ParkedTurns(ended.append, timeout_s=60)
+    return ParkedTurns(ended.append, timeout_s=60, most=MOST, most_per_owner=MOST_PER_OWNER)
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +80,9 @@ async def test_a_turn_that_nobody_fetches_is_ended_in_time(
     ended: list[Waiting], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    parked: ParkedTurns[Waiting] = ParkedTurns(ended.append, timeout_s=0.01)
+    parked: ParkedTurns[Waiting] = ParkedTurns(
+        ended.append, timeout_s=0.01, most=MOST, most_per_owner=MOST_PER_OWNER
+    )
     turn = Waiting("a")
     parked.park(turn, "me")
     await until(lambda: ended)
@@ -88,7 +93,9 @@ async def test_a_turn_that_nobody_fetches_is_ended_in_time(
 
 
 async def test_a_turn_that_was_taken_has_time_without_end(ended: list[Waiting]) -> None:
-    parked: ParkedTurns[Waiting] = ParkedTurns(ended.append, timeout_s=0.01)
+    parked: ParkedTurns[Waiting] = ParkedTurns(
+        ended.append, timeout_s=0.01, most=MOST, most_per_owner=MOST_PER_OWNER
+    )
     parked.park(Waiting("a"), "me")
     parked.take("a", "me")
     other = Waiting("b")
@@ -159,7 +166,7 @@ async def test_the_turn_is_kept_no_more_when_it_is_ended() -> None:
     def end(turn: Waiting) -> None:
         found.append(kept.find(turn.key, "me"))
 
-    kept = ParkedTurns(end, timeout_s=60)
+    kept = ParkedTurns(end, timeout_s=60, most=MOST, most_per_owner=MOST_PER_OWNER)
     kept.park(Waiting("a"), "me")
     kept.drop("a")
     assert found == [None]
@@ -171,7 +178,7 @@ def fill(parked: ParkedTurns[Waiting], owner: str, count: int) -> None:
 
 
 async def test_one_owner_has_room_for_so_many(parked: ParkedTurns[Waiting]) -> None:
-    fill(parked, "me", MAX_PER_OWNER - 1)
+    fill(parked, "me", MOST_PER_OWNER - 1)
     parked.check_room("me")
     fill(parked, "me too", 1)
     parked.park(Waiting("last"), "me")
@@ -183,7 +190,7 @@ async def test_one_owner_has_room_for_so_many(parked: ParkedTurns[Waiting]) -> N
 
 
 async def test_all_owners_have_room_for_so_many(parked: ParkedTurns[Waiting]) -> None:
-    for owner in range(MAX_PARKED - 1):
+    for owner in range(MOST - 1):
         fill(parked, str(owner), 1)
     parked.check_room("you")
     fill(parked, "one more", 1)
@@ -195,7 +202,7 @@ async def test_all_owners_have_room_for_so_many(parked: ParkedTurns[Waiting]) ->
 async def test_room_comes_back_with_each_turn_that_goes(parked: ParkedTurns[Waiting], how: str) -> None:
     turn = Waiting("a")
     parked.park(turn, "me")
-    fill(parked, "me", MAX_PER_OWNER - 1)
+    fill(parked, "me", MOST_PER_OWNER - 1)
     with pytest.raises(QueueFullError):
         parked.check_room("me")
     {"taken": lambda: parked.take("a", "me"), "dropped": lambda: parked.drop("a"), "dead": turn.on_dead}[
@@ -230,7 +237,7 @@ async def test_the_owners_oldest_turn_to_spare_makes_room(
     parked.park(turns["needed"], "ann")
     parked.park(turns["older"], "ann", spare=True)
     parked.park(turns["newer"], "ann", spare=True)
-    fill(parked, "ann", MAX_PER_OWNER - 3)
+    fill(parked, "ann", MOST_PER_OWNER - 3)
     parked.check_room("ann")
     assert ended == [turns["older"]]
     assert parked.counts.refused == 0

@@ -100,3 +100,18 @@ def test_a_file_in_a_directory_that_may_not_be_entered_is_a_mistake(
     for read in (default_env_file, lambda: load_settings(tmp_path / "my.env")):
         with pytest.raises(SettingsError, match=r"cannot be read .*Permission denied"):
             read()
+
+
+def test_what_the_file_has_for_the_agents_and_they_do_not_see_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("HTTPS_PROXY", raising=False)
+    monkeypatch.delenv("MINE", raising=False)
+    (tmp_path / ".env").write_text("HTTPS_PROXY=http://p\nCURSORPIPE_AGENT_ENV=MINE\nMINE=1\nOTHER=1\n")
+    load_settings()
+    assert [record.args for record in caplog.records] == [("HTTPS_PROXY",), ("MINE",)]
+    caplog.clear()
+    monkeypatch.setenv("HTTPS_PROXY", "http://p")
+    monkeypatch.setenv("MINE", "1")
+    load_settings()
+    assert not caplog.records
