@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -11,9 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from cursorpipe_core import AgentUnavailableError
+from cursorpipe_core import AgentCrashError, AgentError, AgentTimeoutError, AgentUnavailableError
 from cursorpipe_server.config import settings_table
-from cursorpipe_server.errors import error_response
+from cursorpipe_server.errors import HTTP_ERRORS, envelope, error_response
 
 DEPLOY = Path(__file__).resolve().parent.parent / "deploy"
 LITELLM = DEPLOY / "litellm" / "config.yaml"
@@ -72,7 +73,7 @@ def test_litellm_waits_longer_than_cursorpipe(entry: dict[str, Any]) -> None:
     assert entry["litellm_params"]["timeout"] > float(defaults["CURSORPIPE_REQUEST_TIMEOUT_S"])
 
 
-def haproxy_values(pattern: str) -> list[str]:
+def haproxy_values(pattern: str) -> list[Any]:
     return re.findall(rf"(?m)^ *{pattern}$", HAPROXY.read_text())
 
 
@@ -86,6 +87,26 @@ def test_haproxy_waits_longer_than_cursorpipe() -> None:
 def test_haproxy_never_repeats_what_an_agent_failed() -> None:
     (events,) = haproxy_values("retry-on (.*)")
     assert events.split() == ["conn-failure", "empty-response", "503"]
+
+
+@pytest.mark.parametrize(
+    ("status", "like", "header"),
+    [
+        ("503", AgentUnavailableError, "retry-after 5"),
+        ("502", AgentCrashError, "x-should-retry false"),
+        ("504", AgentTimeoutError, "x-should-retry false"),
+    ],
+)
+def test_what_haproxy_says_itself_is_told_as_by_cursorpipe(
+    status: str, like: type[AgentError], header: str
+) -> None:
+    (told,) = haproxy_values(
+        f"http-error status {status} content-type application/json string '(.*)' hdr (.*)"
+    )
+    error = json.loads(told[0])["error"]
+    assert error.keys() == envelope(AgentCrashError("gone"))["error"].keys()
+    assert (error["type"], error["code"]) == (HTTP_ERRORS[like].type, HTTP_ERRORS[like].code)
+    assert told[1] == header
 
 
 @pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is not installed")

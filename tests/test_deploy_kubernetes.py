@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from cursorpipe_core import SupervisorSettings
 from cursorpipe_server.notify import LEAVE_S
 from cursorpipe_server.routes import ROUTES
 
@@ -127,3 +128,16 @@ def test_secrets_are_no_part_of_the_manifests() -> None:
     assert secret["files"] == ["cursor-api-key", "bearer-tokens"]
     ignored = (MANIFESTS.parents[1] / ".gitignore").read_text().splitlines()
     assert {f"/deploy/kubernetes/{name}" for name in secret["files"]} <= set(ignored)
+
+
+def test_the_memory_of_a_pod_is_enough_for_all_that_it_may_run() -> None:
+    environment = {variable["name"]: variable.get("value") for variable in container()["env"]}
+    limits = SupervisorSettings()
+    grown_mb = int(environment["CURSORPIPE_WORKER_MAX_RSS_MB"] or 0)
+    # One more while it is replaced; 250 MB and 80 MB as in deploy/README.md.
+    workers = (limits.workers + limits.warm_models_max + 1) * grown_mb
+    (tmp,) = (
+        volume["emptyDir"]["sizeLimit"] for volume in pod()["spec"]["volumes"] if volume["name"] == "tmp"
+    )
+    needed_mb = workers + limits.max_subprocesses * 250 + 80 + int(tmp.removesuffix("Mi"))
+    assert needed_mb <= int(container()["resources"]["limits"]["memory"].removesuffix("Gi")) * 1024
