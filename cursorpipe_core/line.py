@@ -91,15 +91,17 @@ class WaitingLine(Generic[Thing]):
         """Serve those who wait, each client in turn, as far as there is something to give."""
         while self._clients:
             client, waiters = next(iter(self._clients.items()))
-            thing = waiters[0].take()
+            waiter = waiters[0]
+            if waiter.future.done():
+                # Cancelled, and not come to leave yet: what it were given nobody would give back.
+                self._strike_out(client, waiter)
+                continue
+            thing = waiter.take()
             if thing is None:
                 return
-            waiter = waiters.popleft()
-            self._waiting -= 1
+            self._strike_out(client, waiter)
             if waiters:
                 self._clients.move_to_end(client)
-            else:
-                del self._clients[client]
             self._waits.add(waiter.future.get_loop().time() - waiter.since)
             waiter.future.set_result(thing)
 
@@ -118,9 +120,12 @@ class WaitingLine(Generic[Thing]):
             self._give_back(future.result())
             return
         future.cancel()
-        waiters = self._clients.get(client)
-        if waiters is not None and waiter in waiters:
-            waiters.remove(waiter)
-            self._waiting -= 1
-            if not waiters:
-                del self._clients[client]
+        if waiter in self._clients.get(client, ()):
+            self._strike_out(client, waiter)
+
+    def _strike_out(self, client: str, waiter: _Waiter[Thing]) -> None:
+        waiters = self._clients[client]
+        waiters.remove(waiter)
+        self._waiting -= 1
+        if not waiters:
+            del self._clients[client]

@@ -153,6 +153,37 @@ async def test_who_leaves_in_the_moment_of_being_served_gives_it_back() -> None:
     await desk.come("b")
 
 
+async def test_a_place_that_is_freed_while_somebody_is_leaving_is_not_lost() -> None:
+    desk = Desk(0)
+    leaving, staying, later = desk.queue("a"), desk.queue("b", "staying"), desk.queue("a", "later")
+    await asyncio.sleep(0)
+    leaving.cancel()
+    # Before the one that leaves has run.
+    desk.give_back("place")
+    assert desk.line.waiting == 1
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    desk.give_back("place")
+    await asyncio.gather(staying, later)
+    assert (desk.places, desk.line.waiting) == (0, 0)
+    desk.give_back("place")
+    await desk.come("c")
+
+
+async def test_places_that_are_freed_while_everybody_is_leaving_are_there_for_the_next() -> None:
+    desk = Desk(0)
+    waiting = [desk.queue(name) for name in ("a", "a", "b")]
+    await asyncio.sleep(0)
+    for task in waiting:
+        task.cancel()
+    for _ in waiting:
+        desk.give_back("place")
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert (desk.places, desk.line.waiting) == (3, 0)
+    for _ in range(3):
+        await desk.come("c")
+
+
 async def test_all_are_sent_away_with_the_cause() -> None:
     desk = Desk(0)
     tasks = [desk.queue(client) for client in "aab"]
