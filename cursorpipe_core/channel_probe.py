@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds an agent may take to ask for the tools of a session in which nothing is said.
 PROBE_S = 5.0
+#: Seconds the whole look may take: what the build is, the first way, and the others together.
+OUTCOME_S = 3 * PROBE_S
 
 
 class ChannelProbe:
@@ -56,9 +58,9 @@ class ChannelProbe:
             await asyncio.wait({self._looking})
 
     async def wait(self) -> None:
-        """Wait for the outcome."""
+        """Wait for the outcome, as long as it may take where there is a worker to ask."""
         if self._looking is not None and not self._looking.done():
-            await asyncio.wait({self._looking})
+            await asyncio.wait({self._looking}, timeout=OUTCOME_S)
 
     async def _look(self) -> None:
         try:

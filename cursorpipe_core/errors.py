@@ -4,13 +4,13 @@ CursorpipeError
     SettingsError               the operator must change a setting
     InvalidRequestError         the caller asked for something that cannot be  .param
         UnknownModelError       Cursor does not know the model                 .model  .nearest
-    AgentError                  the agent side failed                          .begun  .retry_after
+    AgentError                  the agent side failed                          .begun  .retry_after  .plain
         AuthenticationError     Cursor refuses the credentials                 .reason
             InvalidKeyError     the API key is no key of Cursor's
             KeychainLockedError the login is there and cannot be read
         RateLimitError          a limit of Cursor's was reached
             QueueFullError      our own waiting line is full
-        AgentCrashError         the agent's process ended or broke its protocol  .status  .plain
+        AgentCrashError         the agent's process ended or broke its protocol  .status
             ProtocolVersionError    it speaks another version of the protocol
         SessionError            the agent answered a request with an error
         NetworkError            the agent cannot reach Cursor
@@ -77,13 +77,15 @@ class AgentError(CursorpipeError):
 
     ``begun`` is true once the agent has shown any sign of work on the request: from then on a repeat may
     do things twice. ``retry_after`` is the number of seconds after which another try makes sense, where
-    that is known.
+    that is known. ``plain`` is the message without what a process said itself, which may be of the
+    conversation: it is for logs.
     """
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+    def __init__(self, message: str, *, retry_after: float | None = None, plain: str | None = None) -> None:
         super().__init__(message)
         self.begun = False
         self.retry_after = retry_after
+        self.plain = plain or message
 
     def of_request(self, *, begun: bool) -> Self:
         """Return a copy that belongs to one request: the end of a process fails many with one error."""
@@ -128,14 +130,12 @@ class QueueFullError(RateLimitError):
 class AgentCrashError(AgentError):
     """The agent's process ended, or broke its protocol, while it was needed.
 
-    ``status`` is its exit status, if it ended and that is known; ``plain`` the message without what the
-    process said itself, which may be of the conversation.
+    ``status`` is its exit status, if it ended and that is known.
     """
 
     def __init__(self, message: str, *, status: int | None = None, plain: str | None = None) -> None:
-        super().__init__(message)
+        super().__init__(message, plain=plain)
         self.status = status
-        self.plain = plain or message
 
 
 class ProtocolVersionError(AgentCrashError):

@@ -30,6 +30,7 @@ from collections.abc import Callable
 
 from cursorpipe_core.errors import (
     AgentCrashError,
+    AgentError,
     AuthenticationError,
     CursorpipeError,
     InvalidKeyError,
@@ -258,10 +259,17 @@ def judge_exit(
     for pattern, make in _CLASSES if returncode >= 0 else ():
         found = pattern.search(complaint)
         if found is not None:
-            return make(redact(complaint if quote else found[0]), found)
+            known = make(redact(found[0]), found)
+            if not quote or not isinstance(known, AgentError):
+                return known
+            error = make(redact(complaint), found)
+            if isinstance(error, AgentError):
+                error.plain = str(known)
+            return error
     last_line = redact(complaint).rpartition("\n")[2].strip()
     if returncode >= 0 and _BACKEND.search(complaint):
-        return SessionError(f"The agent failed: {_words(last_line)}" if quote else "The agent failed.")
+        plain = "The agent failed."
+        return SessionError(f"The agent failed: {_words(last_line)}" if quote else plain, plain=plain)
     ended = f"The agent ended unexpectedly ({describe_exit(returncode)})"
     said = f": {_words(last_line)}" if last_line and quote else "."
     return AgentCrashError(f"{ended}{said}", status=returncode, plain=f"{ended}.")

@@ -36,8 +36,10 @@ from cursorpipe_core.endpoint import ToolBridge
 from cursorpipe_core.errors import (
     AgentError,
     AgentNotFoundError,
+    AgentUnavailableError,
     InvalidRequestError,
     NetworkError,
+    QueueTimeoutError,
     ToolsUnavailableError,
 )
 from cursorpipe_core.instance import Instance
@@ -236,9 +238,13 @@ class Router:
             async with aclosing(by_mcp) as batches:
                 async for batch in batches:
                     yield batch
-        except ToolsUnavailableError:
+        except (ToolsUnavailableError, AgentUnavailableError) as exc:
             if attempt.begun or self._supervision.tools is ToolsMode.MCP or _is_wary(attempt.model):
                 raise
+            if isinstance(exc, AgentUnavailableError):
+                if isinstance(exc, QueueTimeoutError) or not self._serves_without_workers:
+                    raise
+                attempt.lead_to(Backend.SUBPROCESS)
         else:
             return
         messages = [describe(use), *request.messages]
@@ -258,6 +264,8 @@ class Router:
                 try:
                     while batch := await turn.read():
                         if not attempt.begun:
+                            if attempt.backend is Backend.SUBPROCESS:
+                                self._runner.trust()
                             batch.insert(0, attempt.began())
                         yield batch
                 finally:
@@ -265,11 +273,13 @@ class Router:
             except AgentError as exc:
                 # Before another place is asked for: the one that is held may be the only one.
                 attempt.end_dialogue()
+                if attempt.backend is Backend.SUBPROCESS and not attempt.begun:
+                    self._runner.doubt(exc)
                 if attempt.begun or not prepare_retry(
                     attempt, exc, fall_back=self._strategy is Strategy.AUTO
                 ):
                     raise exc.of_request(begun=attempt.begun) from exc
-                logger.info("one more try, by %s: %s", attempt.backend, exc)
+                logger.info("one more try, by %s: %s", attempt.backend, exc.plain)
                 if isinstance(exc, NetworkError):
                     await asyncio.sleep(min(NETWORK_PAUSE_S, attempt.seconds_left()))
             else:
@@ -327,9 +337,10 @@ class Router:
 
     @property
     def _serves_without_workers(self) -> bool:
-        """Whether print mode serves what all workers are too broken for."""
+        """Whether print mode serves what all workers are too broken for, as far as is known."""
         why = self._supervisor.given_up
-        return self._strategy is Strategy.AUTO and why is not None and not isinstance(why, BOOT_ERRORS)
+        shared = why is None or isinstance(why, BOOT_ERRORS)
+        return self._strategy is Strategy.AUTO and not shared and self._runner.trusted
 
     def _tools_snapshot(self) -> ToolsSnapshot:
         if self._tools is not None:
@@ -372,8 +383,7 @@ class Router:
         timeout_s, before = self._queue_timeout_s, attempt.worker
         if attempt.model is None:
             worker = self._supervisor.lease_now(other_than=before)
-            hopeful = self._strategy is not Strategy.AUTO
-            lease = partial(self._supervisor.lease, attempt.client, hopeful=hopeful)
+            lease = partial(self._supervisor.lease, attempt.client)
         else:
             worker = self._warm.lease_now(attempt.model, other_than=before)
             lease = partial(self._warm.lease, attempt.model, attempt.client)

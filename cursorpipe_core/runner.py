@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from tempfile import NamedTemporaryFile
@@ -12,7 +13,16 @@ from typing import Self
 from cursorpipe_core.completion import Image
 from cursorpipe_core.config import AgentSettings, Permissions
 from cursorpipe_core.counts import BackendCounts
-from cursorpipe_core.errors import AgentCrashError, CursorpipeError
+from cursorpipe_core.errors import (
+    AgentCrashError,
+    AgentError,
+    AgentNotFoundError,
+    AgentTimeoutError,
+    AuthenticationError,
+    CursorpipeError,
+    NetworkError,
+    SessionError,
+)
 from cursorpipe_core.habitat import Habitat
 from cursorpipe_core.instance import Instance
 from cursorpipe_core.line import WaitingLine
@@ -27,6 +37,17 @@ from cursorpipe_core.turn import Dialogue, Turn
 LINGER_S = 2.0
 #: Seconds between SIGTERM and SIGKILL.
 SIGTERM_GRACE_S = 2.0
+#: Seconds for which one such failure counts against print mode; as often a tripped worker is tried.
+DOUBT_S = 30.0
+#: Failures of one request that the next one is likely to share.
+_OF_ALL_PROCESSES = (
+    AgentCrashError,
+    AgentNotFoundError,
+    AgentTimeoutError,
+    AuthenticationError,
+    NetworkError,
+    SessionError,
+)
 
 
 class SubprocessRunner:
@@ -54,6 +75,7 @@ class SubprocessRunner:
             max_waiting=max_waiting, give_back=self._release, waits=counts.waits
         )
         self._runs: dict[asyncio.Task[None], _Chat] = {}
+        self._doubted_at: float | None = None
 
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self._places)
@@ -77,6 +99,20 @@ class SubprocessRunner:
     def waiting(self) -> int:
         """How many requests wait for a process to end."""
         return self._line.waiting
+
+    @property
+    def trusted(self) -> bool:
+        """Whether print mode answers, as far as is known: the last request that it failed is long ago."""
+        return self._doubted_at is None or time.monotonic() - self._doubted_at >= DOUBT_S
+
+    def trust(self) -> None:
+        """Take note that a process has begun to answer."""
+        self._doubted_at = None
+
+    def doubt(self, failure: AgentError) -> None:
+        """Take note of what a request failed of before any process had begun to answer it."""
+        if isinstance(failure, _OF_ALL_PROCESSES):
+            self._doubted_at = time.monotonic()
 
     def adopt(self, settings: AgentSettings, *, max_processes: int, max_waiting: int) -> None:
         """Go on with other settings and limits; what runs and who waits stays."""

@@ -9,7 +9,7 @@ import time
 from types import TracebackType
 from typing import Self
 
-from cursorpipe_core.config import AgentSettings, SupervisorSettings
+from cursorpipe_core.config import AgentSettings, Strategy, SupervisorSettings
 from cursorpipe_core.counts import Counts
 from cursorpipe_core.errors import (
     AgentCrashError,
@@ -127,7 +127,7 @@ class Supervisor:
     @property
     def ready(self) -> bool:
         """Whether a worker could take a request now."""
-        return any(slot.state is SlotState.READY for slot in self._slots)
+        return any(_serves(slot) for slot in self._slots)
 
     @property
     def given_up(self) -> CursorpipeError | None:
@@ -169,7 +169,7 @@ class Supervisor:
         while True:
             await self._some_ready.wait()
             for slot in self._slots:
-                if slot.state is SlotState.READY and slot.worker is not None and slot.worker.serves:
+                if slot.worker is not None and _serves(slot):
                     return slot.worker
             self._some_ready.clear()
 
@@ -178,15 +178,15 @@ class Supervisor:
         return None if self._line.waiting else self._take(other_than)
 
     async def lease(
-        self, client: str, timeout_s: float, *, other_than: AgentWorker | None = None, hopeful: bool = True
+        self, client: str, timeout_s: float, *, other_than: AgentWorker | None = None
     ) -> AgentWorker:
         """Return a ready worker with a place reserved: one with a session in stock, and few open turns.
 
         Waits in the line of ``client`` while no worker has a place; ``other_than`` is passed over while
         there is another. Raises what the line raises; and at once, with the cause, when no worker can
-        serve before something is mended, which who is ``hopeful`` waits to see tried once more.
+        serve before something is mended.
         """
-        if (hopeless := self._hopeless() if hopeful else self.given_up) is not None:
+        if (hopeless := self._hopeless()) is not None:
             # Without the frames of those who were told before, which would pile up.
             raise hopeless.with_traceback(None)
         return await self._line.acquire(client, lambda: self._take(other_than), timeout_s)
@@ -195,7 +195,7 @@ class Supervisor:
         best: AgentWorker | None = None
         for slot in self._slots:
             worker = slot.worker
-            if worker is None or slot.state is not SlotState.READY or not worker.serves:
+            if worker is None or not _serves(slot):
                 continue
             if worker.in_flight >= self._settings.worker_concurrency:
                 continue
@@ -207,9 +207,10 @@ class Supervisor:
 
     def _hopeless(self) -> CursorpipeError | None:
         """Return why no slot serves or is about to, if none does and none is."""
-        if any(slot.state is not SlotState.TRIPPED for slot in self._slots):
-            return None
-        return self._cause()
+        if self._settings.strategy is Strategy.AUTO:
+            # Print mode serves meanwhile: nobody needs to see a worker tried once more.
+            return self.given_up
+        return self._cause() if all(slot.state is SlotState.TRIPPED for slot in self._slots) else None
 
     def _cause(self) -> CursorpipeError:
         for slot in self._slots:
@@ -288,7 +289,11 @@ class Supervisor:
         life = asyncio.create_task(self._live(worker, started), name=f"worker {slot.number}")
         self._lives.add(life)
         life.add_done_callback(self._lives.discard)
-        await started
+        try:
+            await started
+        except asyncio.CancelledError:
+            life.cancel()
+            raise
         # Nobody could tell it of a change while it started.
         worker.adopt(self._agent)
         logger.info("worker %d is ready, process %s", slot.number, worker.pid)
@@ -328,9 +333,22 @@ class Supervisor:
     async def _replace(
         self, slot: Slot, old: AgentWorker, life: asyncio.Task[None], wear: str
     ) -> asyncio.Task[None]:
-        """Put a fresh worker in the place of a worn one, which finishes its turns; returns the new life."""
+        """Put a fresh worker in the place of a worn one, which finishes its turns; returns the new life.
+
+        Raises why the worn one has ended, if it does before that: the slot is without a worker then.
+        """
+        starting = asyncio.create_task(self._start(slot), name=f"replacement of worker {slot.number}")
+        ending = asyncio.create_task(old.wait_ended(), name=f"end of worker {slot.number}")
         try:
-            slot.worker, new_life = await self._start(slot)
+            await asyncio.wait((starting, ending), return_when=asyncio.FIRST_COMPLETED)
+            if not starting.done():
+                raise ending.result()
+        finally:
+            starting.cancel()
+            ending.cancel()
+            await asyncio.wait((starting, ending))
+        try:
+            slot.worker, new_life = starting.result()
         except CursorpipeError as exc:
             logger.warning("worker %d stays for want of a replacement: %s", slot.number, exc)
             self._recycling = None
@@ -358,6 +376,11 @@ class Supervisor:
             self._line.fail(hopeless)
         else:
             self._line.wake()
+
+
+def _serves(slot: Slot) -> bool:
+    # The process may be dead before its slot has been told.
+    return slot.state is SlotState.READY and slot.worker is not None and slot.worker.serves
 
 
 def _rank(worker: AgentWorker, other_than: AgentWorker | None) -> tuple[bool, bool, int]:

@@ -209,9 +209,9 @@ class ToolTurns:
                 if turn is None:
                     way = ToolWay.REBUILT if open_results(request.messages) else ToolWay.NEW
                     self._parked.check_room(request.owner)
-                    await attempt.in_time(self._probe.wait())
+                    # Raises where there is no way left, for which no worker is needed.
                     channel = self._channels.current
-                    attempt.placed(await lease(attempt))
+                    channel = await self._way_by(attempt.placed(await lease(attempt)), attempt)
                     turn = await attempt.in_time(self.begin(attempt, use, channel))
                 attempt.asked()
                 async with aclosing(self._part(turn, attempt, request, use)) as batches:
@@ -234,9 +234,19 @@ class ToolTurns:
                     again = gone or may_retry(attempt, exc)
                 if attempt.begun or not again:
                     raise exc.of_request(begun=attempt.begun) from exc
-                logger.info("the turn is begun anew: %s", exc)
+                logger.info("the turn is begun anew: %s", exc.plain)
             else:
                 return
+
+    async def _way_by(self, worker: AgentWorker, attempt: Attempt) -> Channel:
+        """Return the way to take, once the look for it is over; if it raises, the place is given back."""
+        try:
+            await attempt.in_time(self._probe.wait())
+            channel = self._channels.current
+        except BaseException:
+            worker.release()
+            raise
+        return channel
 
     async def _part(
         self, turn: ToolTurn, attempt: Attempt, request: CompletionRequest, use: ToolUse

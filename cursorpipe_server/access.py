@@ -28,7 +28,7 @@ def log_access(request: web.Request, status: int | None, outcome: str, took_s: f
         took_s=took_s,
         client=request[CLIENT],
         model=request.get(MODEL),
-        backend=choices.course.backend if choices is not None else None,
+        backend=choices.backend if choices is not None else None,
         first_s=None if first_at is None else first_at - request[STARTED],
         tokens=None if usage is None else (usage.input_tokens, usage.output_tokens),
         estimated=usage is not None and usage.estimated,

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 
-from cursorpipe_core import AUTO_MODEL, Began, CompletionEvent, Course, TextDelta, Usage
+from cursorpipe_core import AUTO_MODEL, Backend, Began, CompletionEvent, Course, TextDelta, Usage
 from cursorpipe_server.params import as_header
 
 Events = AsyncGenerator[list[CompletionEvent], None]
@@ -56,6 +56,11 @@ class Choices:
                 async for index, batch in batches:
                     self._note(batch)
                     yield index, batch
+
+    @property
+    def backend(self) -> Backend | None:
+        """The backend that has begun to answer, or else the one that was asked last."""
+        return self.course.backend if self.began is None else self.began.backend
 
     def headers(self, *, whole: bool) -> Mapping[str, str]:
         """Return what an answer's headers tell by now of how it was made.

@@ -32,6 +32,7 @@ from cursorpipe_core import (
     UnknownModelError,
 )
 from cursorpipe_server.keys import CODE, WORDS
+from cursorpipe_server.outcomes import SERVER_STOPPED
 
 #: Seconds named in `Retry-After` where the cause names none.
 RETRY_AFTER_S = 5.0
@@ -139,14 +140,14 @@ HTTP_ERRORS: Mapping[type[CursorpipeError], HttpError] = {
     HeaderTooLargeError: HttpError(431, INVALID_REQUEST, "header_too_large"),
 }
 
-#: The codes of all that is foreseen, and of what is not.
-CODES = frozenset(known.code for known in (*HTTP_ERRORS.values(), INTERNAL))
+#: How requests fail: the codes of all that is foreseen, and of what is not.
+CODES = frozenset({SERVER_STOPPED, *(known.code for known in (*HTTP_ERRORS.values(), INTERNAL))})
 #: Those of requests that fail by no mistake of their clients.
 FAILURES = frozenset(
     known.code
     for kind, known in HTTP_ERRORS.items()
     if issubclass(kind, AgentError) and kind is not BacklogError
-) | {INTERNAL.code}
+) | {INTERNAL.code, SERVER_STOPPED}
 
 #: The errors whose messages quote a request or an answer, in other words; an error is of the first kind that
 #: it is of.
@@ -194,11 +195,9 @@ def words_of(error: BaseException) -> str:
     for kind, words in _QUOTING.items():
         if isinstance(error, kind):
             return words
-    if isinstance(error, AgentCrashError):
-        return error.plain
     if http_error(error) is INTERNAL:
         return f"A fault of the server's: {type(error).__name__}. Its log has more."
-    return str(error)
+    return error.plain if isinstance(error, AgentError) else str(error)
 
 
 def envelope(error: BaseException) -> dict[str, Any]:

@@ -9,11 +9,13 @@ from types import TracebackType
 class InFlight:
     """Counts requests, each of which enters it while it is served.
 
-    ``closing`` is set once the server takes no new connections.
+    ``closing`` is set once the server takes no new connections, ``cut`` once it waits no longer for the end
+    of those that there are.
     """
 
     def __init__(self) -> None:
         self.closing = False
+        self.cut = False
         self._count = 0
         self._idle = asyncio.Event()
         self._idle.set()

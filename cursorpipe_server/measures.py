@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from cursorpipe_core import AUTO_MODEL, Durations
+from cursorpipe_core import AUTO_MODEL, Backend, Durations
 from cursorpipe_server.choices import Choices
 from cursorpipe_server.model_labels import ModelLabels
 from cursorpipe_server.outcomes import NO_MODEL
@@ -99,12 +99,13 @@ class Measures:
     ) -> None:
         """Count a request for an answer; ``asked_for`` is the model of one that was led to no backend."""
         course = choices.course
-        if course.backend is None:
+        if choices.backend is None:
             model, backend = self.label_of(asked_for), ""
         else:
-            name, backend = course.model or AUTO_MODEL, course.backend.value
-            # Whatever the agent then failed at, it has not said that there is no such model.
-            taken = course.prompted_s is not None and outcome != NO_MODEL
+            name, backend = course.model or AUTO_MODEL, choices.backend.value
+            # A worker has started with its model; a process may be ended before it has looked at it.
+            warm = choices.backend is Backend.ACP and course.prompted_s is not None
+            taken = (warm and outcome != NO_MODEL) or choices.began is not None
             model = self.models.real(name) if taken else self.label_of(name)
         self._tally(route, model, backend, outcome, sent_bytes).add(choices, started, took_s)
 

@@ -24,7 +24,7 @@ from cursorpipe_server.inflight import InFlight
 from cursorpipe_server.keys import CLIENT, CODE, STARTED
 from cursorpipe_server.ledger import Ledger
 from cursorpipe_server.log import REQUEST_ID
-from cursorpipe_server.outcomes import CLIENT_LEFT, OK
+from cursorpipe_server.outcomes import CLIENT_LEFT, OK, SERVER_STOPPED
 from cursorpipe_server.trace_context import TRACE, TRACEPARENT, read_traceparent
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def request_line(in_flight: InFlight, ledger: Ledger) -> Middleware:
             status = response.status
         except asyncio.CancelledError:
             # With handler cancellation on, this is how a client that hangs up is noticed.
-            request[CODE] = CLIENT_LEFT
+            request[CODE] = SERVER_STOPPED if in_flight.cut else CLIENT_LEFT
             raise
         else:
             return response

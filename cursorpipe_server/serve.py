@@ -98,6 +98,7 @@ async def _drain(in_flight: InFlight, hurry: asyncio.Event, timeout_s: float) ->
     for wait in waits:
         wait.cancel()
     await asyncio.gather(*waits, return_exceptions=True)
+    in_flight.cut = True
     if in_flight.count:
         logger.warning("%d requests did not end in time and are cut", in_flight.count)
 

@@ -85,8 +85,8 @@ class Tracing:
         choices = request[CHOICES]
         course = choices.course
         span.set_attribute("gen_ai.request.model", request[MODEL])
-        if course.backend is not None:
-            span.set_attribute("cursorpipe.backend", course.backend)
+        if choices.backend is not None:
+            span.set_attribute("cursorpipe.backend", choices.backend)
         if choices.usage is not None:
             span.set_attribute("gen_ai.usage.input_tokens", choices.usage.input_tokens)
             span.set_attribute("gen_ai.usage.output_tokens", choices.usage.output_tokens)

@@ -190,7 +190,9 @@ def _worker(worker: WorkerSnapshot, facts: Facts) -> str:
 
 def _reason(reason: str, facts: Facts) -> str:
     """Return a reason; not again the one at the top of the page."""
-    return '<span class="soft">see above</span>' if reason == facts.snapshot.reason else escape(reason)
+    top = facts.snapshot.reason
+    told = top is not None and top.endswith(reason)
+    return '<span class="soft">see above</span>' if told else escape(reason)
 
 
 def _errors(errors: Sequence[Failure], now: datetime) -> str:

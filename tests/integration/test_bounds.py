@@ -8,10 +8,12 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from cursorpipe_core import Strategy, SupervisorSettings
 from cursorpipe_core import supervisor as supervisor_module
 from cursorpipe_server.keys import ROUTER, SETTINGS
 from tests.demo import DemoAgent
@@ -21,7 +23,7 @@ from tests.waiting import until
 
 NAMED = "composer-2.5"
 #: A worker is never worn, by whichever measure.
-ENDLESS = {"worker_max_sessions": 0, "worker_max_age_s": 0.0, "worker_max_rss_mb": 0}
+ENDLESS: dict[str, Any] = {"worker_max_sessions": 0, "worker_max_age_s": 0.0, "worker_max_rss_mb": 0}
 
 
 @pytest.fixture(autouse=True)
@@ -167,6 +169,26 @@ async def test_the_next_worker_is_replaced_when_the_last_turn_of_the_one_before_
     assert len(agent.starts("acp")) == 4
     await asyncio.gather(*running)
     await agent.wait_for("start", count=5, mode="acp")
+
+
+async def test_the_end_of_a_worn_worker_is_noticed_while_its_replacement_starts(
+    serve: Serve, agent: DemoAgent
+) -> None:
+    client = await serve(strategy="acp", supervision=ENDLESS)
+    assert client.app is not None
+    router = client.app[ROUTER]
+    agent.set(SCENARIO="slow-start ms=600000 times=1")
+    router.adopt(
+        agent.settings(startup_timeout_s=600),
+        SupervisorSettings(strategy=Strategy.ACP, **{**ENDLESS, "worker_max_sessions": 1}),
+    )
+    worn, fresh = await agent.wait_for("start", count=2, mode="acp")
+    os.kill(worn["pid"], signal.SIGKILL)
+    await until(lambda: not router.snapshot().ready)
+    # The one that hangs is given up with it.
+    await agent.wait_for("start", count=3, mode="acp")
+    assert "hi" in await answer(client, "hi")
+    await until(lambda: not psutil.pid_exists(fresh["pid"]))
 
 
 @pytest.mark.parametrize("dies", [False, True])

@@ -110,6 +110,8 @@ async def test_requests_that_do_not_end_in_the_drain_time_are_cut(
             await response.read()
     assert await program.exit_status() == 0
     assert not [pid for pid in agent.pids() if psutil.pid_exists(pid)]
+    (line,) = (line for line in program.complaint.splitlines() if "chat/completions" in line)
+    assert line.endswith("(server_stopped)"), "the client was there"
 
 
 async def test_a_second_signal_does_not_wait_for_requests(

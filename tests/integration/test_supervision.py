@@ -10,7 +10,18 @@ from typing import Any
 import psutil
 import pytest
 
-from cursorpipe_core import Router, SupervisorSettings, restarts
+from cursorpipe_core import (
+    AgentUnavailableError,
+    Router,
+    SlotState,
+    Strategy,
+    SupervisorSettings,
+    restarts,
+    runner,
+)
+from cursorpipe_core.counts import Counts
+from cursorpipe_core.instance import Instance
+from cursorpipe_core.supervisor import Supervisor
 from cursorpipe_core.worker import AgentWorker
 from cursorpipe_server.keys import ROUTER
 from tests.demo import DemoAgent
@@ -165,6 +176,51 @@ async def test_without_a_worker_auto_is_ready_to_serve_by_subprocesses(
         async with client.post(CHAT, json=ask("hi", model=model)) as response:
             assert response.status == 200
             assert response.headers["x-cursorpipe-backend"] == "subprocess"
+
+
+async def test_without_a_worker_auto_is_not_ready_while_subprocesses_fail_too(
+    serve: Serve, agent: DemoAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restarts, "SHORTEST_DELAY_S", 0.01)
+    agent.set(SCENARIO="crash-at-start")
+    client = await serve(ready=False)
+    router = router_of(client)
+    await until(lambda: router.snapshot().workers[0].state == "tripped")
+    # Nobody knows yet.
+    assert router.snapshot().ready
+    async with client.post(CHAT, json=ask("hi")) as response:
+        assert response.status == 500
+    assert not router.snapshot().ready
+    assert "No worker stays alive, each" not in (router.snapshot().reason or "")
+    # After a while it is tried again, and believed once it answers.
+    with monkeypatch.context() as later:
+        later.setattr(runner, "DOUBT_S", 0.0)
+        assert router.snapshot().ready
+    assert not router.snapshot().ready
+    agent.set(SCENARIO="other-protocol")
+    router.adopt(agent.settings(), SupervisorSettings(workers=1, pool_size=1))
+    assert "hi" in await answer(client, "hi")
+    assert router.snapshot().ready
+
+
+@pytest.mark.parametrize("strategy", [Strategy.AUTO, Strategy.ACP])
+async def test_who_stands_in_the_line_is_told_when_the_last_worker_is_given_up(
+    agent: DemoAgent, strategy: Strategy
+) -> None:
+    settings = agent.settings()
+    limits = SupervisorSettings(workers=2, strategy=strategy)
+    supervisor = Supervisor(settings, limits, Instance(settings.state_dir), Counts())
+    tried_again, last = supervisor._slots
+    waiting = asyncio.create_task(supervisor.lease("me", 60))
+    await until(lambda: supervisor.waiting == 1)
+    # The one is tried once more, while the other is given up.
+    tried_again.given_up = last.given_up = True
+    supervisor._move(last, SlotState.TRIPPED)
+    assert supervisor.waiting == (strategy is Strategy.ACP)
+    if strategy is Strategy.ACP:
+        supervisor._move(tried_again, SlotState.TRIPPED)
+    with pytest.raises(AgentUnavailableError, match="No agent stays alive"):
+        await waiting
 
 
 async def test_a_last_try_of_a_tripped_worker_keeps_nobody_waiting_who_need_not(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cursorpipe_core import ToolsMode
+from cursorpipe_core import ToolsMode, restarts
 from cursorpipe_server.keys import ROUTER
 from tests.demo import DemoAgent
 from tests.integration.conftest import CHAT, Client, Serve
@@ -57,6 +57,35 @@ async def test_a_turn_that_waited_too_long_is_begun_anew(serve: Serve) -> None:
     talk = await called(client)
     await until(lambda: tools_of(client).expired == 1)
     await rebuilt(talk)
+
+
+async def test_without_a_worker_tools_are_told_so_at_once(
+    serve: Serve, agent: DemoAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restarts, "SHORTEST_DELAY_S", 0.01)
+    agent.set(SCENARIO="other-protocol")
+    client = await serve(strategy="acp", ready=False)
+    body = {"messages": [{"role": "user", "content": ONE_CALL}], "tools": TOOLS}
+    async with client.post(CHAT, json=body) as response:
+        assert (response.status, response.headers["Retry-After"]) == (503, "5")
+
+
+async def test_where_subprocesses_serve_without_a_worker_they_have_the_tools_in_their_prompt(
+    serve: Serve, agent: DemoAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restarts, "SHORTEST_DELAY_S", 0.01)
+    agent.set(SCENARIO="other-protocol")
+    client = await serve(ready=False)
+    assert client.app is not None
+    router = client.app[ROUTER]
+    await until(lambda: router.snapshot().workers[0].state == "tripped")
+    body = {"messages": [{"role": "user", "content": ONE_CALL}], "tools": TOOLS}
+    async with client.post(CHAT, json=body) as response:
+        assert response.status == 200
+        assert response.headers["x-cursorpipe-tools"] == "prompt"
+        assert response.headers["x-cursorpipe-backend"] == "subprocess"
+    async with client.post(CHAT, json={**body, "model": "claude-4.5-sonnet-thinking"}) as response:
+        assert response.status == 503, "it would take them for an attempt to mislead it"
 
 
 async def test_a_silent_agent_is_not_asked_twice(serve: Serve, agent: DemoAgent) -> None:

@@ -611,6 +611,23 @@ def test_what_a_process_of_many_said_is_shown_to_nobody() -> None:
         assert "a secret" not in str(error)
 
 
+@pytest.mark.parametrize(
+    ("words", "plain"),
+    [
+        ("Too many requests", "Cursor refuses for now: Too many requests"),
+        ("my words: socket hang up", "The agent cannot reach Cursor: socket hang up"),
+        ("[internal] my words", "The agent failed."),
+        ("my words", "The agent ended unexpectedly (exit status 1)."),
+    ],
+)
+def test_what_a_process_said_of_a_conversation_is_left_out_of_the_plain_words(words: str, plain: str) -> None:
+    error = judge_exit(1, f"the user asked: my words\n{words}")
+    assert isinstance(error, AgentError)
+    assert "my words" in str(error)
+    assert error.plain == plain
+    assert error.of_request(begun=False).plain == plain
+
+
 def test_a_crash_can_be_told_without_what_the_process_said() -> None:
     error = judge_exit(1, "the prompt was: a secret")
     assert isinstance(error, AgentCrashError)

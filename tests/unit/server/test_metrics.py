@@ -78,10 +78,21 @@ async def test_what_nobody_served_has_the_name_of_a_model_of_the_list_only(
 async def test_a_model_at_which_the_agent_failed_is_told_by_name(
     client: Client, router: ScriptedRouter
 ) -> None:
-    router.led_to, router.waited_s = Backend.SUBPROCESS, (0.1, 0.2)
+    router.led_to, router.waited_s = Backend.ACP, (0.1, 0.2)
     router.script = [RateLimitError("No more today.")]
     await chat(client, model="not-in-the-list")
-    assert await requests(client) == {(CHAT, "not-in-the-list", "subprocess", "rate_limited"): 1}
+    # A worker has started with it.
+    assert await requests(client) == {(CHAT, "not-in-the-list", "acp", "rate_limited"): 1}
+
+
+async def test_a_model_that_no_process_has_proven_gets_no_label(
+    client: Client, router: ScriptedRouter
+) -> None:
+    # One that failed, or whose client left, may never have looked at what it was given.
+    router.led_to, router.waited_s = Backend.SUBPROCESS, (0.1, 0.2)
+    router.script = [AgentCrashError("It is gone.")]
+    await chat(client, model="sk-somebodys-secret")
+    assert await requests(client) == {(CHAT, "other", "subprocess", "agent_crash"): 1}
 
 
 async def test_a_model_that_the_agent_does_not_know_gets_no_label(
@@ -112,7 +123,13 @@ async def test_what_asks_no_agent_is_counted_by_its_route(
 
 
 async def test_every_outcome_of_an_answer_is_told_from_the_start(client: Client) -> None:
-    known = {"ok", "client_left", "internal_error", *(known.code for known in HTTP_ERRORS.values())}
+    known = {
+        "ok",
+        "client_left",
+        "internal_error",
+        "server_stopped",
+        *(known.code for known in HTTP_ERRORS.values()),
+    }
     answers = (await scrape(client)).values("cursorpipe_answers_total", "outcome")
     assert answers == {outcome: {0} for outcome in known}
 

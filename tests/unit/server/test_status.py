@@ -301,7 +301,7 @@ async def test_a_busy_page_draws_what_was(client: Client, router: ScriptedRouter
 async def test_whatever_comes_from_elsewhere_is_text(client: Client, router: ScriptedRouter) -> None:
     evil = "<script>alert(1)</script>\"'&"
     worker = WorkerSnapshot(0, SlotState.READY, evil, 1, 0, 0, 0, (evil,), model=evil)
-    router.state = replace(router.state, reason=f"r{evil}", workers=(worker,))
+    router.state = replace(router.state, reason=f"{evil}r", workers=(worker,))
     router.description = AgentDescription(evil, evil)
     router.script = [AgentCrashError(evil)]
     async with client.post(CHAT, json=ask(), headers={"x-request-id": evil}) as response:
