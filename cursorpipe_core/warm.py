@@ -129,7 +129,9 @@ class WarmModels:
         try:
             return await warm.supervisor.lease(client, timeout_s, other_than=other_than)
         except UnknownModelError:
-            self._stop(model)
+            # Not one that has been started since for somebody else.
+            if self._models.get(model) is warm:
+                self._stop(model)
             raise
 
     def _start(self, model: str) -> WarmModel:

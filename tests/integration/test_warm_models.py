@@ -7,7 +7,11 @@ import os
 import signal
 
 import psutil
+import pytest
 
+from cursorpipe_core import UnknownModelError
+from cursorpipe_core.supervisor import Supervisor
+from cursorpipe_server.keys import ROUTER
 from tests.demo import DemoAgent
 from tests.integration.conftest import CHAT, Client, Serve, ask
 from tests.waiting import until
@@ -79,6 +83,27 @@ async def test_a_model_that_cursor_does_not_serve_is_not_kept(serve: Serve, agen
         assert (await response.json())["error"]["code"] == "model_not_found"
     async with client.get("/ready") as response:
         assert [worker["model"] for worker in (await response.json())["workers"]] == [None]
+
+
+async def test_a_refused_model_costs_nobody_a_worker_that_was_started_since(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = await serve(supervision={"warm_models": (ONE,)})
+    assert client.app is not None
+    warm = client.app[ROUTER]._warm
+    newer = []
+
+    async def refuse(supervisor: Supervisor, *_: object, **__: object) -> None:
+        warm._stop(ONE)
+        newer.append(warm._start(ONE))
+        raise UnknownModelError(ONE)
+
+    with monkeypatch.context() as refusing:
+        refusing.setattr(Supervisor, "lease", refuse)
+        async with client.post(CHAT, json=ask(model=ONE)) as response:
+            assert response.status == 404
+    assert [warm._models[ONE]] == newer
+    assert await served_by(client, ONE) == "acp"
 
 
 async def test_a_crash_of_a_warm_worker_is_made_good(serve: Serve, agent: DemoAgent) -> None:
