@@ -51,7 +51,7 @@ async def test_what_does_not_listen_is_refused(start: Start) -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         program = await start("--demo", listener=bound)
-        assert await program.exit_status() == 2
+        assert await program.exit_status() == 1
         assert "LISTEN_FDS: descriptor 3 does not listen on a TCP port." in program.complaint
 
 
