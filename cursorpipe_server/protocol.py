@@ -78,12 +78,26 @@ class Runner(web.AppRunner):
             **made._kwargs,  # noqa: SLF001 — what the runner was given is kept nowhere else
         )
 
+    def retire(self) -> None:
+        """Have every connection end with the answer that is owed on it: at once if none is.
+
+        A client that keeps its connections would ask on and on, and the server never be done.
+        """
+        cast("_Server", self.server).retire()
+
 
 class _Server(web.Server):
     """Makes a connection of ours for each client."""
 
+    retiring = False
+
     def __call__(self) -> Connection:
         return Connection(self, loop=asyncio.get_running_loop(), **self._kwargs)
+
+    def retire(self) -> None:
+        self.retiring = True
+        for connection in self.connections:
+            cast("Connection", connection).retire()
 
 
 class Connection(web.RequestHandler):
@@ -94,9 +108,10 @@ class Connection(web.RequestHandler):
     has its answer or is found gone.
     """
 
-    def __init__(self, manager: web.Server, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
+    def __init__(self, manager: _Server, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(manager, loop=loop, max_line_size=MAX_URL, max_field_size=MAX_HEADER, **options)
         self.serving: web.BaseRequest | None = None
+        self._server = manager
         self._last_body: StreamReader = EMPTY_PAYLOAD
         self._half_closed = False
         self._broken = False
@@ -105,14 +120,20 @@ class Connection(web.RequestHandler):
 
     @property
     def is_last(self) -> bool:
-        """Whether nothing can come after the request that is being served."""
-        return (self._half_closed or self._broken) and not self._messages
+        """Whether nothing can come after the request that is being served, or is to."""
+        return (self._half_closed or self._broken or self._server.retiring) and not self._messages
 
     @property
     def _is_idle(self) -> bool:
         """Whether no request is being served or waits for it; the first may come before aiohttp waits."""
         waits = self._waiter is not None and not self._waiter.done()
         return not self._messages and (waits or not self._request_count)
+
+    def retire(self) -> None:
+        """Close the connection unless a request is being served, or on its way, or the first is to come."""
+        # Not by aiohttp's own close(): that would drop the rest of a body that is being sent.
+        if self._is_idle and self._request_count and self._head_timer is None:
+            self.force_close()
 
     def data_received(self, data: bytes) -> None:
         """Parse what comes, and see to what aiohttp leaves open: broken bodies and slow heads."""

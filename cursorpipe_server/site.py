@@ -61,10 +61,11 @@ class Site:
             await self._tracing.close()
 
     async def close(self) -> None:
-        """Take no new connections; those that are there go on."""
+        """Take no new connections; those that are there end with the answer that is owed on them."""
         self.in_flight.closing = True
         for site in self._sites:
             await site.stop()
+        self._runner.retire()
 
 
 def _tracing() -> Tracing | None:

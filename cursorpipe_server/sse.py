@@ -16,7 +16,7 @@ from aiohttp_sse import EventSourceResponse
 
 from cursorpipe_core import CursorpipeError
 from cursorpipe_server.errors import error_frame, note_failure, words_of
-from cursorpipe_server.keys import CODE, PROBE, Probe
+from cursorpipe_server.keys import CODE, IN_FLIGHT, PROBE, Probe
 from cursorpipe_server.outcomes import CLIENT_LEFT
 
 logger = logging.getLogger(__name__)
@@ -70,8 +70,8 @@ async def stream_frames(
         )
         # The class promises keep-alive to everybody; whether it holds, aiohttp knows.
         del response.headers["Connection"]
-        if request.version < HttpVersion11:
-            # Without chunks the end of the connection is the only end an answer can have.
+        # Without chunks the end of the connection is the only end an answer can have.
+        if request.version < HttpVersion11 or request.app[IN_FLIGHT].closing:
             response.force_close()
         await _send_all(request, response, first, frames)
         return response

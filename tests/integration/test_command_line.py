@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
 import re
 import signal
@@ -37,96 +35,6 @@ async def test_the_demo_says_that_it_is_one_and_serves(start: Start, http: aioht
     assert "2 ACP workers" in program.output
     assert re.search(r"version \d", program.output)
     assert "WARNING" not in program.output
-
-
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-async def test_a_signal_ends_it_in_order_and_no_child_is_left(
-    start: Start, agent: DemoAgent, http: aiohttp.ClientSession, signum: signal.Signals
-) -> None:
-    program = await start("--demo", "--port", "0")
-    url = await program.url()
-    prompt = "[[demo:markers marker=m count=30 ms=30]]"
-    async with http.post(url + CHAT, json=ask(prompt, stream=True)) as response:
-        program.process.send_signal(signum)
-        stream = await read_stream(response)
-    assert stream.done, "a request that runs is let finish"
-    assert stream.text.count("m") >= 30
-    assert await program.exit_status() == 0
-    pids = [event["pid"] for event in agent.events("start")]
-    assert pids
-    assert not [pid for pid in pids if psutil.pid_exists(pid)]
-    assert "Traceback" not in program.complaint
-
-
-async def test_it_is_not_ready_from_the_signal_on(
-    start: Start, agent: DemoAgent, http: aiohttp.ClientSession
-) -> None:
-    program = await start("--demo", "--port", "0")
-    url = await program.url()
-    prompt = "[[demo:markers marker=m count=30 ms=30]]"
-    async with http.get(url + "/health") as kept:  # a connection that stays open
-        await kept.read()
-    async with http.post(url + CHAT, json=ask(prompt, stream=True)) as response:
-        await agent.wait_for("prompt")
-        program.process.send_signal(signal.SIGTERM)
-        await until(lambda: "stopping" in program.complaint)
-        with contextlib.suppress(aiohttp.ClientConnectionError):  # no new connection is taken
-            async with http.get(url + "/ready") as ready:
-                assert ready.status == 503
-                assert "stopping" in (await ready.json())["reason"]
-        assert (await read_stream(response)).done
-
-
-async def test_from_the_signal_on_no_new_connection_is_taken_and_the_open_requests_end_whole(
-    start: Start, agent: DemoAgent, http: aiohttp.ClientSession
-) -> None:
-    program = await start("--demo", "--port", "0")
-    url = await program.url()
-    prompt = "[[demo:markers marker=m count=40 ms=50]]"
-    async with http.post(url + CHAT, json=ask(prompt, stream=True)) as response:
-        await agent.wait_for("prompt")
-        program.process.send_signal(signal.SIGTERM)
-        await until(lambda: "stopping" in program.complaint)
-        async with aiohttp.ClientSession() as another:  # so that no connection is there already
-            with pytest.raises(aiohttp.ClientConnectorError):
-                await another.get(url + "/health")
-        assert not agent.events("finished")
-        stream = await read_stream(response)
-    assert stream.done
-    assert stream.text.count("m-") == 40
-
-
-async def test_requests_that_do_not_end_in_the_drain_time_are_cut(
-    start: Start, agent: DemoAgent, http: aiohttp.ClientSession
-) -> None:
-    program = await start("--demo", "--port", "0", CURSORPIPE_DRAIN_TIMEOUT_S="0.2")
-    url = await program.url()
-    async with http.post(
-        url + CHAT, json=ask("[[demo:slow-chunks count=400 ms=50]]", stream=True)
-    ) as response:
-        await agent.wait_for("prompt")
-        program.process.send_signal(signal.SIGTERM)
-        with pytest.raises(aiohttp.ClientPayloadError):  # the client knows that it is not the whole
-            await response.read()
-    assert await program.exit_status() == 0
-    assert not [pid for pid in agent.pids() if psutil.pid_exists(pid)]
-    (line,) = (line for line in program.complaint.splitlines() if "chat/completions" in line)
-    assert line.endswith("(server_stopped)"), "the client was there"
-
-
-async def test_a_second_signal_does_not_wait_for_requests(
-    start: Start, agent: DemoAgent, http: aiohttp.ClientSession
-) -> None:
-    program = await start("--demo", "--port", "0")
-    url = await program.url()
-    async with http.post(url + CHAT, json=ask("[[demo:slow-chunks count=400 ms=50]]", stream=True)):
-        await agent.wait_for("prompt")
-        program.process.send_signal(signal.SIGINT)
-        await until(lambda: "stopping" in program.complaint)
-        program.process.send_signal(signal.SIGINT)
-        async with asyncio.timeout(8):
-            assert await program.exit_status() == 0
-    assert not [pid for event in agent.events("start") if psutil.pid_exists(pid := event["pid"])]
 
 
 async def test_settings_come_from_a_file_in_the_working_directory(

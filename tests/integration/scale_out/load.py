@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -18,11 +19,21 @@ import aiohttp
 from tests.integration.conftest import CHAT, ask
 from tests.waiting import until
 
-#: Pieces of the answers that are asked for, one each 0.2 s.
+#: Pieces of a slow answer, and between which two of these milliseconds they come one after the other.
 PIECES = 10
-SLOW = f"[[demo:slow-chunks count={PIECES} ms=200]]"
+PACES_MS = (100, 300)
 #: What LiteLLM says of an answer of which it has had no text, but the beginning.
 _BROKEN_BEHIND = "Response payload is not completed"
+
+
+def slow() -> Iterator[str]:
+    """Yield what to say for slow answers, the same text each in its own time, as those of models come.
+
+    Clients whose answers take equally long stay in step, and come to the same server again and again.
+    """
+    draw = random.Random(1)
+    while True:
+        yield f"[[demo:slow-chunks count={PIECES} ms={draw.randint(*PACES_MS)}]]"
 
 
 class Fate(Enum):
@@ -113,11 +124,11 @@ def _text(choices: list[dict[str, Any]], member: str) -> str:
 class Load:
     """Clients that ask on until they are told to stop: every other request is a stream."""
 
-    def __init__(self, front: Front, text: str) -> None:
+    def __init__(self, front: Front, texts: Iterator[str]) -> None:
         self.answers: list[Answer] = []
         self._coming: list[Answer] = []
         self._front = front
-        self._text = text
+        self._texts = texts
         self._over = asyncio.Event()
 
     def fates(self) -> Counter[Fate]:
@@ -138,7 +149,7 @@ class Load:
 
     @property
     def complaints(self) -> list[str]:
-        return [answer.complaint for answer in self.answers if answer.fate is Fate.LOST]
+        return [answer.complaint for answer in self.answers if answer.fate is not Fate.WHOLE]
 
     async def _client(self, http: aiohttp.ClientSession, begin_after_s: float, *, stream: bool) -> None:
         # Clients in step would all be at the same point of their answers when something happens.
@@ -146,7 +157,7 @@ class Load:
         while not self._over.is_set():
             answer = Answer(Fate.LOST)
             self._coming.append(answer)
-            await self._front.ask(http, self._text, stream=stream, answer=answer)
+            await self._front.ask(http, next(self._texts), stream=stream, answer=answer)
             self._coming.remove(answer)
             self.answers.append(answer)
             stream = not stream

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from itertools import repeat
 
 import aiohttp
 import pytest
 
 from tests.integration.scale_out.fleet import Fleet, outcomes
-from tests.integration.scale_out.load import SLOW, Answer, Fate, Front, Load
+from tests.integration.scale_out.load import Answer, Fate, Front, Load, slow
 from tests.waiting import until
 
 pytestmark = [pytest.mark.scale_out, pytest.mark.timeout(300)]
@@ -18,7 +19,7 @@ CLIENTS = 12
 
 
 async def test_requests_are_spread_evenly(front: Front, fleet: Fleet, http: aiohttp.ClientSession) -> None:
-    load = Load(front, SLOW)
+    load = Load(front, slow())
     async with load.from_clients(http, CLIENTS):
         await load.more(288)
     assert load.fates() == {Fate.WHOLE: len(load.answers)}
@@ -77,7 +78,7 @@ async def test_streams_come_through_whole_and_as_they_are_said(
 async def test_a_killed_server_costs_only_streams_that_had_begun(
     front: Front, fleet: Fleet, http: aiohttp.ClientSession
 ) -> None:
-    load = Load(front, SLOW)
+    load = Load(front, slow())
     async with load.from_clients(http, CLIENTS):
         for member in fleet:
             await load.more(12)
@@ -102,7 +103,7 @@ async def test_a_killed_server_costs_only_streams_that_had_begun(
 async def test_a_rolling_restart_fails_no_request(
     front: Front, fleet: Fleet, http: aiohttp.ClientSession
 ) -> None:
-    load = Load(front, SLOW)
+    load = Load(front, slow())
     async with load.from_clients(http, CLIENTS):
         for member in fleet:
             await load.more(12)
@@ -118,7 +119,7 @@ async def test_a_server_without_an_agent_costs_no_request(
 ) -> None:
     await fleet[0].stop()
     await fleet[0].begin_without_agent()
-    load = Load(front, "hi")
+    load = Load(front, repeat("hi"))
     async with load.from_clients(http, CLIENTS):
         await load.more(60)
     print(f"{len(load.answers)} requests, {fleet[0].refused} refused by one server and served elsewhere")
