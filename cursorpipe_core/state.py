@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -30,6 +31,8 @@ PROCESSES = "processes"
 #: is making it any more.
 UNFINISHED = "."
 UNFINISHED_FOR_S = 3600.0
+#: What an entry is called. The directory may be somebody's home: whatever has another name is not ours.
+_ENTRY = re.compile(rf"{re.escape(UNFINISHED)}?[0-9a-f]{{12}}")
 
 
 def state_directory(configured: str) -> Path:
@@ -109,10 +112,12 @@ def clear_dead_entries(state: Path) -> None:
     """End the processes and remove the directories of the servers that were killed."""
     for path in state.iterdir():
         with contextlib.suppress(OSError):  # its server lives, or it is no entry
+            if not _ENTRY.fullmatch(path.name) or path.lstat().st_uid != os.getuid():
+                continue
             if path.name.startswith(UNFINISHED):
                 if time.time() - path.stat().st_mtime > UNFINISHED_FOR_S:
-                    shutil.rmtree(path, ignore_errors=True)
-            elif path.stat().st_uid == os.getuid():
+                    _remove(path)
+            else:
                 with _locked(path / LOCK, os.O_RDWR):
                     _clear(path)
 
@@ -122,8 +127,15 @@ def _clear(path: Path) -> None:
     ended = end_all(lambda: _left_of(path))
     if places.name == _places_name(path.name):
         shutil.rmtree(places, ignore_errors=True)
-    shutil.rmtree(path, ignore_errors=True)
     logger.warning("a server was killed; what it left is removed, and %d processes are ended", ended)
+    _remove(path)
+
+
+def _remove(entry: Path) -> None:
+    """Remove an entry, and nothing that is none of it; raises OSError if it has more."""
+    for name in (PLACES, PROCESSES, LOCK):
+        (entry / name).unlink(missing_ok=True)
+    entry.rmdir()
 
 
 def _left_of(path: Path) -> Iterator[psutil.Process]:

@@ -142,13 +142,37 @@ def test_what_is_no_entry_is_left_alone(state: Path) -> None:
     assert {path.name for path in state.iterdir()} == {"somebody's", "note"}
 
 
+@pytest.mark.parametrize(
+    "name", [".local", ".cursor", ".config", ".0123456789ab", "0123456789ab", "0123456789ab.d"]
+)
+def test_a_state_directory_may_be_a_home(state: Path, name: str) -> None:
+    """As under the systemd unit, where the CLI and its login are in it as well."""
+    theirs = state / name / "bin"
+    theirs.mkdir(parents=True)
+    (theirs / "agent").touch()
+    for path in (theirs, state / name):
+        os.utime(path, (0, 0))
+    clear_dead_entries(state)
+    assert (theirs / "agent").exists()
+
+
 def test_an_entry_that_was_never_finished_is_removed_once_it_is_old(state: Path) -> None:
-    fresh, old = state / ".aaa", state / ".bbb"
+    fresh, old = state / ".aaaaaaaaaaaa", state / ".bbbbbbbbbbbb"
     for path in (fresh, old):
         path.mkdir(parents=True)
+        (path / "lock").touch()
     os.utime(old, (0, 0))
     clear_dead_entries(state)
     assert list(state.iterdir()) == [fresh]
+
+
+def test_what_somebody_put_into_a_dead_servers_entry_stays(state: Path, server: Server) -> None:
+    (entry,) = state.iterdir()
+    (entry / "theirs").touch()
+    server.kill()
+    clear_dead_entries(state)
+    assert all(map(gone, server.children))
+    assert [path.name for path in entry.iterdir()] == ["theirs"]
 
 
 def test_a_state_directory_that_cannot_be_made_is_the_operators_to_mend(tmp_path: Path) -> None:
