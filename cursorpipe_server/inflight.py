@@ -1,8 +1,7 @@
-"""The requests that are being served, and the wait for their end."""
+"""The requests that are being served."""
 
 from __future__ import annotations
 
-import asyncio
 from types import TracebackType
 
 
@@ -17,8 +16,6 @@ class InFlight:
         self.closing = False
         self.cut = False
         self._count = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
 
     @property
     def count(self) -> int:
@@ -32,15 +29,8 @@ class InFlight:
 
     def __enter__(self) -> None:
         self._count += 1
-        self._idle.clear()
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._count -= 1
-        if not self._count:
-            self._idle.set()
-
-    async def wait_idle(self) -> None:
-        """Wait until no request is being served."""
-        await self._idle.wait()

@@ -56,6 +56,9 @@ HEAD_TIMEOUT_S = 30.0
 FIRST_PROBES_S = (0.05, 0.1, 0.2)
 PROBE_EVERY_S = 0.5
 
+#: Seconds between two looks for connections that have fallen idle, of which nothing tells.
+RETIRE_EVERY_S = 0.02
+
 #: What may go out before an answer to HTTP/1.1, any number of times, and every client passes over.
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -78,12 +81,24 @@ class Runner(web.AppRunner):
             **made._kwargs,  # noqa: SLF001 — what the runner was given is kept nowhere else
         )
 
-    def retire(self) -> None:
-        """Have every connection end with the answer that is owed on it: at once if none is.
+    @property
+    def owed(self) -> int:
+        """How many connections have an answer to come, or the rest of one."""
+        return sum(connection.is_owed for connection in self._connections())
 
-        A client that keeps its connections would ask on and on, and the server never be done.
+    async def retire(self) -> None:
+        """Have every connection end with what is owed on it; returns when the last byte of that has gone out.
+
+        Else a client that keeps its connections would ask on and on, and the server never be done.
         """
-        cast("_Server", self.server).retire()
+        cast("_Server", self.server).retiring = True
+        while used := [connection for connection in self._connections() if not connection.is_new]:
+            for connection in used:
+                connection.retire()
+            await asyncio.sleep(RETIRE_EVERY_S)
+
+    def _connections(self) -> list[Connection]:
+        return cast("list[Connection]", cast("_Server", self.server).connections)
 
 
 class _Server(web.Server):
@@ -93,11 +108,6 @@ class _Server(web.Server):
 
     def __call__(self) -> Connection:
         return Connection(self, loop=asyncio.get_running_loop(), **self._kwargs)
-
-    def retire(self) -> None:
-        self.retiring = True
-        for connection in self.connections:
-            cast("Connection", connection).retire()
 
 
 class Connection(web.RequestHandler):
@@ -124,15 +134,25 @@ class Connection(web.RequestHandler):
         return (self._half_closed or self._broken or self._server.retiring) and not self._messages
 
     @property
+    def is_new(self) -> bool:
+        """Whether nothing has come so far."""
+        return not self._request_count and self._head_timer is None
+
+    @property
+    def is_owed(self) -> bool:
+        """Whether an answer is to come, or the rest of one; of the request there may be the beginning."""
+        return not self._is_idle or self._head_timer is not None
+
+    @property
     def _is_idle(self) -> bool:
         """Whether no request is being served or waits for it; the first may come before aiohttp waits."""
         waits = self._waiter is not None and not self._waiter.done()
         return not self._messages and (waits or not self._request_count)
 
     def retire(self) -> None:
-        """Close the connection unless a request is being served, or on its way, or the first is to come."""
+        """Close the connection if something has come on it and all is answered."""
         # Not by aiohttp's own close(): that would drop the rest of a body that is being sent.
-        if self._is_idle and self._request_count and self._head_timer is None:
+        if not self.is_new and not self.is_owed:
             self.force_close()
 
     def data_received(self, data: bytes) -> None:

@@ -16,7 +16,6 @@ from cursorpipe_core import Router
 from cursorpipe_server.config import Settings
 from cursorpipe_server.greeting import greet
 from cursorpipe_server.hangup import has_terminal
-from cursorpipe_server.inflight import InFlight
 from cursorpipe_server.listening import BACKLOG, handed_over, own_sockets, where
 from cursorpipe_server.live import LiveSettings
 from cursorpipe_server.notify import ServiceManager, status_line
@@ -79,8 +78,7 @@ async def _serve_on(
         manager.stopping(live.settings.server.drain_timeout_s)
         greeting.cancel()
         await asyncio.gather(greeting, return_exceptions=True)
-        await site.close()
-        await _drain(site.in_flight, hurry, live.settings.server.drain_timeout_s)
+        await _drain(site, hurry, live.settings.server.drain_timeout_s)
 
 
 async def _site(live: LiveSettings, router: Router, listeners: Sequence[socket.socket]) -> Site:
@@ -90,17 +88,17 @@ async def _site(live: LiveSettings, router: Router, listeners: Sequence[socket.s
     return site
 
 
-async def _drain(in_flight: InFlight, hurry: asyncio.Event, timeout_s: float) -> None:
-    """Wait until no request is being served, at most for the drain time, and not when hurried."""
-    logger.info("stopping; %d open requests get %.0fs to end", in_flight.count, timeout_s)
-    waits = [asyncio.create_task(in_flight.wait_idle()), asyncio.create_task(hurry.wait())]
+async def _drain(site: Site, hurry: asyncio.Event, timeout_s: float) -> None:
+    """Wait until all that was asked is answered, at most for the drain time, and not when hurried."""
+    logger.info("stopping; %d open requests get %.0fs to end", site.owed, timeout_s)
+    waits = [asyncio.create_task(site.close()), asyncio.create_task(hurry.wait())]
     await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
     for wait in waits:
         wait.cancel()
     await asyncio.gather(*waits, return_exceptions=True)
-    in_flight.cut = True
-    if in_flight.count:
-        logger.warning("%d requests did not end in time and are cut", in_flight.count)
+    site.in_flight.cut = True
+    if site.owed:
+        logger.warning("%d requests did not end in time and are cut", site.owed)
 
 
 @contextlib.contextmanager

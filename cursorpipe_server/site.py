@@ -61,11 +61,16 @@ class Site:
             await self._tracing.close()
 
     async def close(self) -> None:
-        """Take no new connections; those that are there end with the answer that is owed on them."""
+        """Take no new connections, and return when those that are there have had what is owed on them."""
         self.in_flight.closing = True
         for site in self._sites:
             await site.stop()
-        self._runner.retire()
+        await self._runner.retire()
+
+    @property
+    def owed(self) -> int:
+        """How many connections have an answer to come, or the rest of one."""
+        return self._runner.owed
 
 
 def _tracing() -> Tracing | None:

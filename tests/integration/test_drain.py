@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
+import socket
 
 import aiohttp
 import psutil
@@ -15,7 +17,7 @@ from tests.demo import DemoAgent
 from tests.integration.conftest import CHAT, ask
 from tests.integration.program import Program, Start
 from tests.integration.streams import read_stream
-from tests.integration.wire import connect, get, post_head, question
+from tests.integration.wire import connect, get, post, post_head, question
 from tests.waiting import until
 
 
@@ -132,35 +134,59 @@ async def test_a_connection_on_which_nothing_is_owed_is_closed_at_once(
         assert (await read_stream(response)).done
 
 
-async def test_a_request_that_is_on_its_way_is_heard_out(
-    start: Start, agent: DemoAgent, http: aiohttp.ClientSession
-) -> None:
+async def test_a_request_that_is_on_its_way_is_heard_out(start: Start) -> None:
     program = await start("--demo", "--port", "0")
     url = URL(await program.url())
     body = question("hi", stream=True)
     head = post_head(f"Content-Length: {len(body)}")
     async with (
-        http.post(url / CHAT[1:], json=ask("[[demo:markers marker=m count=60 ms=30]]", stream=True)) as other,
+        connect("127.0.0.1", url.port) as new,
         connect("127.0.0.1", url.port) as in_its_head,
         connect("127.0.0.1", url.port) as in_its_body,
     ):
-        await agent.wait_for("prompt")
-        for wire in (in_its_head, in_its_body):  # neither is its connection's first
+        for wire in (in_its_head, in_its_body):
             wire.send(get("/health"))
             assert (await wire.answer()).status == 200
+        new.send(head[:20])
         in_its_head.send(head[:20])
         in_its_body.send(head, body[:10])
         await asyncio.sleep(0.1)  # nothing tells that the server has read it
         await stopping(program)
+        assert "stopping; 3 open requests" in program.complaint
+        new.send(head[20:], body)
         in_its_head.send(head[20:], body)
         in_its_body.send(body[10:])
-        for wire in (in_its_head, in_its_body):
+        for wire in (new, in_its_head, in_its_body):
             answer = await wire.answer()
             assert answer.status == 200
             assert b"[DONE]" in answer.body
             assert answer.headers["connection"] == "close"
             assert await wire.closed() == b""
-        assert (await read_stream(other)).done
+    assert await program.exit_status() == 0
+
+
+async def test_a_slow_reader_gets_the_whole_of_an_answer_that_is_given(start: Start) -> None:
+    program = await start("--demo", "--port", "0")
+    url = URL(await program.url())
+    body = question("[[demo:markers marker=sixteen-letters- count=300000]]")
+    with socket.socket() as narrow:
+        narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        narrow.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(narrow, ("127.0.0.1", url.port))
+        reader, writer = await asyncio.open_connection(sock=narrow, limit=4096)
+        writer.write(post(body))
+        head = await reader.readuntil(b"\r\n\r\n")
+        found = re.search(rb"Content-Length: (\d+)", head)
+        assert found is not None
+        # To the server the request is served; most of the answer waits to be sent.
+        await until(lambda: "chat/completions 200" in program.complaint)
+        await stopping(program)
+        assert "stopping; 1 open requests" in program.complaint
+        assert len(await reader.readexactly(int(found[1]))) > 5_000_000
+        assert await reader.read() == b""
+        writer.close()
+    assert await program.exit_status() == 0
+    assert "are cut" not in program.complaint
 
 
 async def test_clients_that_ask_on_and_on_do_not_hold_up_the_end(
