@@ -259,12 +259,9 @@ def judge_exit(
     for pattern, make in _CLASSES if returncode >= 0 else ():
         found = pattern.search(complaint)
         if found is not None:
-            known = make(redact(found[0]), found)
-            if not quote or not isinstance(known, AgentError):
-                return known
-            error = make(redact(complaint), found)
+            error = make(redact(complaint if quote else found[0]), found)
             if isinstance(error, AgentError):
-                error.plain = str(known)
+                error.plain = str(make(redact(found[0]), found))
             return error
     last_line = redact(complaint).rpartition("\n")[2].strip()
     if returncode >= 0 and _BACKEND.search(complaint):

@@ -99,15 +99,15 @@ class StdioListener:
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(SECRET_WITHIN_S):
-                secret = await reader.readline()
+                secret = await _line(reader)
             endpoint = self._open.get(_hashed(secret.rstrip(b"\n")))
             if endpoint is not None:
                 task = asyncio.current_task()
                 if task is not None:
                     self._conversations[task] = endpoint
                 await _Conversation(endpoint, f"stdio {next(self._numbers)}", writer).run(reader)
-        except (OSError, ValueError, TimeoutError):
-            pass  # a line without end, or a relay that is gone
+        except (ConnectionError, TimeoutError):
+            pass  # a relay that is gone, or that does not say who it is
         finally:
             # An agent that reads nothing never lets what is written go.
             writer.close()
@@ -129,7 +129,7 @@ class _Conversation:
         """Answer what the agent says until it hangs up."""
         stop = self._endpoint.listen(self._tell)
         try:
-            while line := await reader.readline():
+            while line := await _line(reader):
                 try:
                     message = json.loads(line)
                 except (ValueError, RecursionError):
@@ -161,6 +161,14 @@ class _Conversation:
     def _tell(self, message: dict[str, Any] | None) -> None:
         if message is not None and not self._writer.is_closing():
             self._writer.write(json.dumps(message).encode() + b"\n")
+
+
+async def _line(reader: asyncio.StreamReader) -> bytes:
+    """Return the next line; nothing at the end, and for a line without end."""
+    try:
+        return await reader.readline()
+    except ValueError:
+        return b""
 
 
 def _hashed(secret: bytes) -> str:

@@ -91,12 +91,14 @@ async def _site(live: LiveSettings, router: Router, listeners: Sequence[socket.s
 async def _drain(site: Site, hurry: asyncio.Event, timeout_s: float) -> None:
     """Wait until all that was asked is answered, at most for the drain time, and not when hurried."""
     logger.info("stopping; %d open requests get %.0fs to end", site.owed, timeout_s)
-    waits = [asyncio.create_task(site.close()), asyncio.create_task(hurry.wait())]
+    closing, hurried = asyncio.create_task(site.close()), asyncio.create_task(hurry.wait())
+    waits = (closing, hurried)
     await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
     for wait in waits:
         wait.cancel()
-    await asyncio.gather(*waits, return_exceptions=True)
-    site.in_flight.cut = True
+    await asyncio.wait(waits)
+    if not closing.cancelled():
+        closing.result()
     if site.owed:
         logger.warning("%d requests did not end in time and are cut", site.owed)
 

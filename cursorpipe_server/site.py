@@ -33,7 +33,7 @@ class Site:
     ) -> None:
         self._tracing = _tracing()
         app = create_app(live, router, tracing=self._tracing)
-        self.in_flight: InFlight = app[IN_FLIGHT]
+        self._in_flight: InFlight = app[IN_FLIGHT]
         self._listeners = listeners
         self._backlog = backlog
         self._runner = Runner(
@@ -56,13 +56,14 @@ class Site:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._in_flight.cut = True
         await self._runner.cleanup()
         if self._tracing is not None:
             await self._tracing.close()
 
     async def close(self) -> None:
         """Take no new connections, and return when those that are there have had what is owed on them."""
-        self.in_flight.closing = True
+        self._in_flight.closing = True
         for site in self._sites:
             await site.stop()
         await self._runner.retire()

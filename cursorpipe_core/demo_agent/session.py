@@ -280,7 +280,7 @@ def run_turn(turn: AcpStage, prompt: Prompt, request_id: Any, previous: AcpStage
         previous.finished.wait(DISPLACED_WAIT_S)
     try:
         _finish(turn, request_id, _perform(turn, prompt))
-    except OSError:
+    except BrokenPipeError:
         pass  # nobody reads any more; the end of the input will follow
     finally:
         turn.session.end(turn)

@@ -17,7 +17,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 from pytest_aiohttp.plugin import AiohttpClient
 
-from cursorpipe_core import Strategy, SupervisorSettings
+from cursorpipe_core import Strategy, SupervisorSettings, restarts
 from cursorpipe_server.config import ServerSettings, Settings
 from cursorpipe_server.keys import ROUTER
 from tests.apps import app_with_agents
@@ -38,6 +38,12 @@ ACTIVATE = str(Path(__file__).parent / "activate.py")
 @pytest.fixture
 def agent(tmp_path: Path) -> DemoAgent:
     return DemoAgent(tmp_path)
+
+
+@pytest.fixture
+def quick_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a worker that has died started anew at once, however often."""
+    monkeypatch.setattr(restarts, "SHORTEST_DELAY_S", 0.01)
 
 
 @pytest.fixture

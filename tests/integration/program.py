@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import signal
 from collections.abc import Awaitable, Callable
 
 from tests.waiting import PATIENCE_S, until
@@ -34,6 +35,11 @@ class Program:
         found = re.search(r"serves (http://\S+)/v1", self.output)
         assert found is not None
         return found[1]
+
+    async def told_to_stop(self, signum: signal.Signals = signal.SIGTERM) -> None:
+        """Tell it to stop, and wait until it does."""
+        self.process.send_signal(signum)
+        await until(lambda: "stopping" in self.complaint)
 
     async def exit_status(self) -> int:
         """Wait until it is gone."""

@@ -15,16 +15,10 @@ from yarl import URL
 
 from tests.demo import DemoAgent
 from tests.integration.conftest import CHAT, ask
-from tests.integration.program import Program, Start
+from tests.integration.program import Start
 from tests.integration.streams import read_stream
 from tests.integration.wire import connect, get, post, post_head, question
 from tests.waiting import until
-
-
-async def stopping(program: Program) -> None:
-    """Tell it to stop, and wait until it does."""
-    program.process.send_signal(signal.SIGTERM)
-    await until(lambda: "stopping" in program.complaint)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
@@ -55,7 +49,7 @@ async def test_it_is_not_ready_from_the_signal_on(
     async with http.post(url / CHAT[1:], json=ask(prompt, stream=True)) as response:
         await agent.wait_for("prompt")
         async with connect("127.0.0.1", url.port) as made_before:
-            await stopping(program)
+            await program.told_to_stop()
             made_before.send(get("/ready"))
             ready = await made_before.answer()
         assert ready.status == 503
@@ -72,7 +66,7 @@ async def test_from_the_signal_on_no_new_connection_is_taken_and_the_open_reques
     prompt = "[[demo:markers marker=m count=40 ms=50]]"
     async with http.post(url + CHAT, json=ask(prompt, stream=True)) as response:
         await agent.wait_for("prompt")
-        await stopping(program)
+        await program.told_to_stop()
         async with aiohttp.ClientSession() as another:  # so that no connection is there already
             with pytest.raises(aiohttp.ClientConnectorError):
                 await another.get(url + "/health")
@@ -107,8 +101,7 @@ async def test_a_second_signal_does_not_wait_for_requests(
     url = await program.url()
     async with http.post(url + CHAT, json=ask("[[demo:slow-chunks count=400 ms=50]]", stream=True)):
         await agent.wait_for("prompt")
-        program.process.send_signal(signal.SIGINT)
-        await until(lambda: "stopping" in program.complaint)
+        await program.told_to_stop(signal.SIGINT)
         program.process.send_signal(signal.SIGINT)
         async with asyncio.timeout(8):
             assert await program.exit_status() == 0
@@ -128,7 +121,7 @@ async def test_a_connection_on_which_nothing_is_owed_is_closed_at_once(
         await agent.wait_for("prompt")
         idle.send(get("/health"))
         assert (await idle.answer()).status == 200
-        await stopping(program)
+        await program.told_to_stop()
         assert await idle.closed() == b""
         assert not agent.events("finished")
         assert (await read_stream(response)).done
@@ -151,7 +144,7 @@ async def test_a_request_that_is_on_its_way_is_heard_out(start: Start) -> None:
         in_its_head.send(head[:20])
         in_its_body.send(head, body[:10])
         await asyncio.sleep(0.1)  # nothing tells that the server has read it
-        await stopping(program)
+        await program.told_to_stop()
         assert "stopping; 3 open requests" in program.complaint
         new.send(head[20:], body)
         in_its_head.send(head[20:], body)
@@ -180,7 +173,7 @@ async def test_a_slow_reader_gets_the_whole_of_an_answer_that_is_given(start: St
         assert found is not None
         # To the server the request is served; most of the answer waits to be sent.
         await until(lambda: "chat/completions 200" in program.complaint)
-        await stopping(program)
+        await program.told_to_stop()
         assert "stopping; 1 open requests" in program.complaint
         assert len(await reader.readexactly(int(found[1]))) > 5_000_000
         assert await reader.read() == b""

@@ -152,8 +152,7 @@ async def test_a_server_that_stops_keeps_its_settings_and_its_drain(
     prompt = "[[demo:markers marker=m count=30 ms=30]]"
     async with http.post(url + CHAT, json=ask(prompt, stream=True)) as response:
         await agent.wait_for("prompt")
-        program.process.send_signal(signal.SIGTERM)
-        await until(lambda: "stopping" in program.complaint)
+        await program.told_to_stop()
         env(BEARER_TOKEN="late")
         await hang_up(program, "SIGHUP: the server is stopping")
         assert (await read_stream(response)).done

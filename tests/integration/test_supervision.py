@@ -143,10 +143,8 @@ async def test_auto_falls_back_to_a_subprocess_when_acp_cannot_sign_in(
             assert response.headers["x-cursorpipe-backend"] == "subprocess"
 
 
-async def test_a_worker_that_keeps_crashing_is_given_a_pause(
-    serve: Serve, agent: DemoAgent, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(restarts, "SHORTEST_DELAY_S", 0.01)
+@pytest.mark.usefixtures("quick_restarts")
+async def test_a_worker_that_keeps_crashing_is_given_a_pause(serve: Serve, agent: DemoAgent) -> None:
     agent.set(SCENARIO="crash-before-initialize")
     client = await serve(strategy="acp", ready=False)
     async with client.post(CHAT, json=ask("hi")) as response:
@@ -160,10 +158,10 @@ async def test_a_worker_that_keeps_crashing_is_given_a_pause(
     assert len(agent.starts("acp")) == 4
 
 
+@pytest.mark.usefixtures("quick_restarts")
 async def test_without_a_worker_auto_is_ready_to_serve_by_subprocesses(
-    serve: Serve, agent: DemoAgent, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, agent: DemoAgent
 ) -> None:
-    monkeypatch.setattr(restarts, "SHORTEST_DELAY_S", 0.01)
     agent.set(SCENARIO="other-protocol")
     client = await serve(ready=False)
     await until(lambda: router_of(client).snapshot().workers[0].state == "tripped")
@@ -178,10 +176,10 @@ async def test_without_a_worker_auto_is_ready_to_serve_by_subprocesses(
             assert response.headers["x-cursorpipe-backend"] == "subprocess"
 
 
+@pytest.mark.usefixtures("quick_restarts")
 async def test_without_a_worker_auto_is_not_ready_while_subprocesses_fail_too(
     serve: Serve, agent: DemoAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(restarts, "SHORTEST_DELAY_S", 0.01)
     agent.set(SCENARIO="crash-at-start")
     client = await serve(ready=False)
     router = router_of(client)
@@ -223,10 +221,10 @@ async def test_who_stands_in_the_line_is_told_when_the_last_worker_is_given_up(
         await waiting
 
 
+@pytest.mark.usefixtures("quick_restarts")
 async def test_a_last_try_of_a_tripped_worker_keeps_nobody_waiting_who_need_not(
     serve: Serve, agent: DemoAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(restarts, "SHORTEST_DELAY_S", 0.01)
     monkeypatch.setattr(restarts, "LONGEST_DELAY_S", 0.5)
     agent.set(SCENARIO="other-protocol")
     client = await serve(ready=False)
@@ -258,10 +256,10 @@ async def test_a_missing_login_trips_at_once_and_is_not_hammered(
 
 
 @pytest.mark.parametrize("scenario", ["crash-before-initialize times=5", "invalid-key times=2"])
+@pytest.mark.usefixtures("quick_restarts")
 async def test_a_worker_that_was_given_up_serves_once_its_trouble_is_over(
     serve: Serve, agent: DemoAgent, monkeypatch: pytest.MonkeyPatch, scenario: str
 ) -> None:
-    monkeypatch.setattr(restarts, "SHORTEST_DELAY_S", 0.01)
     monkeypatch.setattr(restarts, "LONGEST_DELAY_S", 0.5)
     agent.set(SCENARIO=scenario)
     client = await serve(strategy="acp", ready=False)
@@ -273,10 +271,10 @@ async def test_a_worker_that_was_given_up_serves_once_its_trouble_is_over(
     assert worker["reason"] is None
 
 
+@pytest.mark.usefixtures("quick_restarts")
 async def test_ends_of_a_worker_that_had_started_well_are_no_failed_starts(
     serve: Serve, agent: DemoAgent, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(restarts, "SHORTEST_DELAY_S", 0.01)
     monkeypatch.setattr(restarts, "STABLE_AFTER_S", 0.0)
     # Never more than one end within the window, and each after a start that counts as stable.
     client = await serve(strategy="acp", supervision={"max_restarts": 1, "restart_window_s": 0.001})

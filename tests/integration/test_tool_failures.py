@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cursorpipe_core import ToolsMode, restarts
+from cursorpipe_core import ToolsMode
 from cursorpipe_server.keys import ROUTER
 from tests.demo import DemoAgent
 from tests.integration.conftest import CHAT, Client, Serve
@@ -59,10 +59,8 @@ async def test_a_turn_that_waited_too_long_is_begun_anew(serve: Serve) -> None:
     await rebuilt(talk)
 
 
-async def test_without_a_worker_tools_are_told_so_at_once(
-    serve: Serve, agent: DemoAgent, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(restarts, "SHORTEST_DELAY_S", 0.01)
+@pytest.mark.usefixtures("quick_restarts")
+async def test_without_a_worker_tools_are_told_so_at_once(serve: Serve, agent: DemoAgent) -> None:
     agent.set(SCENARIO="other-protocol")
     client = await serve(strategy="acp", ready=False)
     body = {"messages": [{"role": "user", "content": ONE_CALL}], "tools": TOOLS}
@@ -70,10 +68,10 @@ async def test_without_a_worker_tools_are_told_so_at_once(
         assert (response.status, response.headers["Retry-After"]) == (503, "5")
 
 
+@pytest.mark.usefixtures("quick_restarts")
 async def test_where_subprocesses_serve_without_a_worker_they_have_the_tools_in_their_prompt(
-    serve: Serve, agent: DemoAgent, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, agent: DemoAgent
 ) -> None:
-    monkeypatch.setattr(restarts, "SHORTEST_DELAY_S", 0.01)
     agent.set(SCENARIO="other-protocol")
     client = await serve(ready=False)
     assert client.app is not None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Self, cast
 
 import pytest
@@ -47,6 +49,15 @@ HELLO: list[CompletionEvent] = [BEGAN, TextDelta(["Hel"]), TextDelta(["lo"]), US
 
 #: What a script is made of: a batch of events, a failure, or something to wait for.
 Step = list[CompletionEvent] | BaseException | asyncio.Event
+
+
+@pytest.fixture
+def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Take the settings out of the environment, and work where there is no file of them."""
+    for name in list(os.environ):
+        if name.startswith(("CURSORPIPE_", "CURSOR_")):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
 
 
 class ScriptedRouter:

@@ -8,13 +8,7 @@ import pytest
 from cursorpipe_core import SettingsError, Strategy
 from cursorpipe_server.config import load_settings, settings_table
 
-
-@pytest.fixture(autouse=True)
-def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in list(os.environ):
-        if name.startswith(("CURSORPIPE_", "CURSOR_")):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("no_settings")
 
 
 def test_the_defaults_are_the_users() -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -9,15 +8,9 @@ from cursorpipe_core import SettingsError
 from cursorpipe_server.config import load_settings
 from cursorpipe_server.env_file import default_env_file
 
+pytestmark = pytest.mark.usefixtures("no_settings")
+
 TOKEN = "0123456789abcdefghij"
-
-
-@pytest.fixture(autouse=True)
-def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in list(os.environ):
-        if name.startswith(("CURSORPIPE_", "CURSOR_")):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
 
 
 def mistakes(path: Path) -> list[str]:
